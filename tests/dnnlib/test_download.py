@@ -1,0 +1,165 @@
+"""Downloads against a server on this machine that can be made to misbehave."""
+
+import hashlib
+import http.server
+import threading
+
+import pytest
+
+from dnnlib import UserError
+from dnnlib.download import cached_path, default_cache_dir, download, file_sha256
+
+BODY = bytes(range(256)) * 5000
+SHA256 = hashlib.sha256(BODY).hexdigest()
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """Serves BODY; `plan` holds what to do with the next requests: a status, "cut", "wrong" or "good"."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.plan: list = []
+        self.requests = 0
+
+    def url(self, name: str = "weights.pth") -> str:
+        return f"http://127.0.0.1:{self.server_port}/files/{name}"
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self):
+        self.server.requests += 1
+        step = self.server.plan.pop(0) if self.server.plan else "good"
+        if isinstance(step, int):
+            self.send_error(step)
+            return
+        body = BODY if step != "wrong" else BODY[::-1]
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: 1000 if step == "cut" else None])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, daemon=True)
+        thread.start()
+        yield running
+        running.shutdown()
+
+
+def files_in_cache() -> list:
+    return [path for path in default_cache_dir().rglob("*") if path.is_file()]
+
+
+def test_once_and_into_the_cache(server, tmp_path):
+    path = download(server.url(), sha256=SHA256)
+    assert path.read_bytes() == BODY
+    assert path.name.endswith("-weights.pth")
+    assert path.is_relative_to(tmp_path / "cache")
+    assert download(server.url(), sha256=SHA256) == path
+    assert server.requests == 1
+    assert files_in_cache() == [path]
+
+
+def test_another_cache_dir_and_equal_names_of_different_urls(server, tmp_path):
+    first = download(server.url("a/network.pkl"), cache_dir=tmp_path / "other")
+    second = download(server.url("b/network.pkl"), cache_dir=tmp_path / "other")
+    assert first != second
+    assert first == cached_path(server.url("a/network.pkl"), tmp_path / "other")
+
+
+@pytest.mark.parametrize("failure", [503, 429, "cut", "wrong"])
+def test_passing_failures_are_tried_again(server, failure):
+    server.plan = [failure, failure]
+    path = download(server.url(), sha256=SHA256, backoff=0.01)
+    assert path.read_bytes() == BODY
+    assert server.requests == 3
+
+
+def test_a_truncated_body_without_checksum_is_noticed(server):
+    server.plan = ["cut"] * 9
+    with pytest.raises(UserError, match="broke off"):
+        download(server.url(), retries=2, backoff=0.01)
+    assert server.requests == 3
+    assert files_in_cache() == []
+
+
+def test_a_permanent_failure_is_not_tried_again_and_says_what_to_do(server):
+    server.plan = [404] * 9
+    with pytest.raises(UserError) as caught:
+        download(server.url(), backoff=0.01)
+    assert server.requests == 1
+    message = str(caught.value)
+    for part in (server.url(), "404", "weights.pth", str(cached_path(server.url()))):
+        assert part in message
+    assert "\n" not in message
+    assert files_in_cache() == []
+
+
+def test_a_wrong_checksum_leaves_nothing_behind(server):
+    with pytest.raises(UserError, match="SHA-256"):
+        download(server.url(), sha256="0" * 64, retries=1, backoff=0.01)
+    assert files_in_cache() == []
+
+
+def test_a_prefix_of_the_checksum_will_do(server):
+    assert download(server.url(), sha256=SHA256[:8]).read_bytes() == BODY
+    with pytest.raises(UserError, match="SHA-256"):
+        download(server.url("second"), sha256=SHA256[:7], retries=0)  # too short to mean anything
+
+
+def test_a_damaged_file_in_the_cache_is_replaced(server):
+    path = download(server.url(), sha256=SHA256)
+    path.write_bytes(b"damaged")
+    assert download(server.url(), sha256=SHA256).read_bytes() == BODY
+    path.write_bytes(b"damaged")
+    with pytest.raises(UserError, match="not the file expected"):
+        download(server.url(), sha256=SHA256, offline=True)
+
+
+def test_offline(server):
+    with pytest.raises(UserError, match=r"--offline.*save the file as"):
+        download(server.url(), offline=True)
+    path = cached_path(server.url())
+    path.parent.mkdir(parents=True)
+    path.write_bytes(BODY)  # by hand, as the message says
+    assert download(server.url(), sha256=SHA256, offline=True) == path
+    assert server.requests == 0
+
+
+def test_nobody_listens(tmp_path):
+    with pytest.raises(UserError, match=r"cannot download http://127\.0\.0\.1:9/x: .*refused"):
+        download("http://127.0.0.1:9/x", cache_dir=tmp_path, retries=0)
+
+
+def test_not_a_url(tmp_path):
+    with pytest.raises(UserError, match="cannot download"):
+        download("nonsense://x/y", cache_dir=tmp_path, retries=3, backoff=60)
+
+
+def test_several_threads_at_a_time(server):
+    paths = []
+    threads = [threading.Thread(target=lambda: paths.append(download(server.url(), sha256=SHA256))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(paths)) == 1
+    assert file_sha256(paths[0]) == SHA256
+    assert files_in_cache() == [paths[0]]
+
+
+def test_default_cache_dir(monkeypatch, tmp_path):
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path))
+    assert default_cache_dir() == tmp_path
+    monkeypatch.delenv("DNNLIB_CACHE_DIR")
+    assert default_cache_dir().parts[-2:] == (".cache", "dnnlib")

@@ -1,0 +1,203 @@
+"""The CUDA sources and their launch layouts, run on the CPU and compared with the PyTorch expressions.
+
+What this does not show is what a GPU adds: the conversions in PTX, caches, streams. See test_native_gpu.py.
+"""
+
+import math
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).parent))
+from cuda_emulation import Emulator
+
+from torch_utils.ops import bias_act_torch, upfirdn2d_torch
+from torch_utils.ops.activation import Options, activations
+from torch_utils.ops.geometry import Geometry
+from torch_utils.ops.native import availability, derivatives
+from torch_utils.ops.native import bias_act as native_bias_act
+from torch_utils.ops.native import upfirdn2d as native_upfirdn2d
+
+pytestmark = pytest.mark.skipif(not Emulator.possible(), reason="no g++ to compile the CUDA sources as C++")
+
+TOLERANCE = {torch.float64: 1e-12, torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
+# Each entry costs a compilation; the numbers that vary freely are sizes, paddings, gain, flip, layout.
+NUMBERS = [
+    ((1, 1), (1, 1), (4, 4), torch.float32),
+    ((2, 2), (1, 1), (4, 4), torch.float32),
+    ((1, 1), (2, 2), (4, 4), torch.float32),
+    ((2, 1), (1, 1), (1, 12), torch.float32),
+    ((1, 1), (1, 2), (12, 1), torch.float32),
+    ((3, 2), (2, 3), (5, 3), torch.float64),
+    ((2, 2), (1, 1), (4, 4), torch.float16),
+    ((1, 1), (1, 1), (4, 4), torch.bfloat16),
+    ((5, 1), (1, 6), (3, 7), torch.float32),
+    ((2, 3), (3, 2), (9, 9), torch.float64),
+]
+relaxed = settings(
+    max_examples=10,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@pytest.fixture(scope="module")
+def emulator(tmp_path_factory) -> Emulator:
+    return Emulator(tmp_path_factory.mktemp("emulation"))
+
+
+def surrounded(x: torch.Tensor, layout: torch.memory_format) -> torch.Tensor:
+    """The same values amid NaN: whatever is read outside shows in the results."""
+    x = x.contiguous(memory_format=layout)
+    room = torch.full([x.numel() + 128], math.nan, dtype=x.dtype)
+    start = 64 + (-(room.data_ptr() // x.element_size() + 64)) % (16 // x.element_size())
+    view = room[start : start + x.numel()].as_strided(x.shape, x.stride())
+    return view.copy_(x)
+
+
+@pytest.mark.parametrize(("up", "down", "taps", "dtype"), NUMBERS)
+@relaxed
+@given(data=st.data())
+def test_upfirdn2d(emulator, up, down, taps, dtype, data):
+    channels = data.draw(st.sampled_from([1, 3, 8, 16]), "channels")
+    height, width = data.draw(st.integers(1, 50), "height"), data.draw(st.integers(1, 50), "width")
+    padding = tuple(data.draw(st.lists(st.integers(-3, 14), min_size=4, max_size=4), "padding"))
+    geometry = Geometry(up, down, padding)
+    rows, columns = geometry.output_size(height, width, taps)
+    if rows < 1 or columns < 1:
+        return
+    flip, gain = data.draw(st.booleans(), "flip"), data.draw(st.sampled_from([1.0, 4.0, -0.7]), "gain")
+    layout = data.draw(st.sampled_from(LAYOUTS), "layout")
+    torch.manual_seed(data.draw(st.integers(0, 99), "seed"))
+    x = torch.randn(data.draw(st.integers(1, 3), "batch"), channels, height, width, dtype=dtype)
+    f = torch.randn(taps)
+
+    found = native_upfirdn2d.run(
+        emulator, surrounded(x, layout), surrounded(f, torch.contiguous_format), geometry, flip, gain
+    )
+
+    wide = torch.promote_types(dtype, torch.float32)
+    expected = upfirdn2d_torch.apply(x.to(wide), f, geometry, flip, gain)
+    assert found.shape == expected.shape
+    assert found.dtype == dtype
+    scale = max(1.0, float(expected.abs().max()))
+    torch.testing.assert_close(found.to(wide), expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype] * scale)
+
+
+@pytest.mark.parametrize(
+    ("size", "channels"), [((17, 33), 2), ((65, 65), 1), ((4, 4), 70), ((129, 7), 1), ((16, 16), 9)]
+)
+@pytest.mark.parametrize(("up", "down"), [((1, 1), (1, 1)), ((2, 2), (1, 1)), ((1, 1), (2, 2))])
+def test_upfirdn2d_fills_every_pixel_of_many_tiles(emulator, size, channels, up, down):
+    x, f = torch.randn(2, channels, *size), torch.randn(4, 4)
+    geometry = Geometry(up, down, (2, 1, 2, 1))
+    found = native_upfirdn2d.run(emulator, x, f, geometry, False, 1.0)
+    torch.testing.assert_close(found, upfirdn2d_torch.apply(x, f, geometry, False, 1.0), rtol=1e-4, atol=1e-4)
+    assert emulator.ran[-1] == "upfirdn2d_tiled"
+
+
+def test_upfirdn2d_takes_the_kernel_meant_for_the_layout(emulator):
+    geometry = Geometry((1, 1), (1, 1), (2, 1, 2, 1))
+    f = torch.ones(4, 4)
+    images = torch.randn(1, 8, 6, 6)
+    native_upfirdn2d.run(emulator, images, f, geometry, False, 1.0)
+    assert emulator.ran[-1] == "upfirdn2d_tiled"
+    native_upfirdn2d.run(emulator, images.contiguous(memory_format=torch.channels_last), f, geometry, False, 1.0)
+    assert emulator.ran[-1] == "upfirdn2d_channels_last"
+    odd = images[:, :3].contiguous(memory_format=torch.channels_last)
+    native_upfirdn2d.run(emulator, odd, f, geometry, False, 1.0)
+    assert emulator.ran[-1] == "upfirdn2d_any"
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("act", activations)
+@relaxed
+@given(data=st.data())
+def test_bias_act(emulator, dtype, act, data):
+    shape = data.draw(st.sampled_from([(7, 5), (3, 8, 5, 4), (2, 16, 3, 3), (1, 4, 1, 1), (33,), (5, 8, 64)]), "shape")
+    layout = data.draw(st.sampled_from(LAYOUTS), "layout") if len(shape) == 4 else torch.contiguous_format
+    dim = data.draw(st.integers(0, len(shape) - 1), "dim")
+    gain, clamp = (
+        data.draw(st.sampled_from([1.0, 2**0.5, -0.5]), "gain"),
+        data.draw(st.sampled_from([-1.0, 0.5]), "clamp"),
+    )
+    options = Options(dim, act, activations[act].def_alpha, gain, clamp)
+    torch.manual_seed(data.draw(st.integers(0, 99), "seed"))
+    x, grad, direction = (torch.randn(shape, dtype=dtype) for _ in range(3))
+    b = torch.randn(shape[dim], dtype=dtype) if data.draw(st.booleans(), "biased") else None
+    offset = data.draw(st.sampled_from([0, 1]), "offset")
+
+    def place(t):
+        if offset == 0 or len(shape) == 4:
+            return surrounded(t, layout)
+        return torch.cat([t.new_full([1], math.nan), t.reshape(-1)])[1:].reshape(shape)  # not aligned to 16 bytes
+
+    wide = torch.promote_types(dtype, torch.float32)
+    w = [None if t is None else t.to(wide) for t in (x, b, grad, direction)]
+    y = native_bias_act.run(emulator, 0, place(x), b, None, None, options)
+    close(y, bias_act_torch.expression(w[0], w[1], options), dtype)
+    assert y.is_contiguous(memory_format=layout)
+
+    reference = y if options.slope_from_result else place(x)
+    slope = native_bias_act.run(emulator, 1, reference, b, place(grad), None, options)
+    expected = derivatives.slope(w[2], w[0], w[1], options)
+    away = away_from_kinks(w[0], w[1], expected, options, TOLERANCE[dtype])
+    close(slope[away], expected[away], dtype)
+
+    curve = native_bias_act.run(emulator, 2, place(x), b, place(grad), place(direction), options)
+    expected = derivatives.curve(w[2], w[3], w[0], w[1], options)
+    close(curve[away], expected[away], dtype)
+
+
+def away_from_kinks(x, b, slope, options, margin):
+    """Where rounding cannot move an element to another piece of the function."""
+    u = x if b is None else x + b.reshape([-1 if axis == options.dim else 1 for axis in range(x.ndim)])
+    y = bias_act_torch.expression(u, None, options._replace(clamp=-1.0))
+    return (u.abs() > margin) & ((y.abs() - options.clamp).abs() > 8 * margin)
+
+
+def close(found, expected, dtype):
+    torch.testing.assert_close(found.to(expected.dtype), expected, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+
+
+def test_bias_act_with_wide_indices(emulator, monkeypatch):
+    """The variant for more than 2**30 elements, on few."""
+    x, b = torch.randn(3, 8, 5, 4), torch.randn(8)
+    options = Options(1, "lrelu", 0.2, 2.0, 1.0)
+    original = native_bias_act.variant
+    monkeypatch.setattr(native_bias_act, "variant", lambda dtype, act, count: original(dtype, act, 2**31))
+    y = native_bias_act.run(emulator, 0, x, b, None, None, options)
+    torch.testing.assert_close(y, bias_act_torch.apply(x, b, options))
+
+
+def test_empty_batch(emulator):
+    geometry = Geometry((1, 1), (1, 1), (2, 1, 2, 1))
+    assert native_upfirdn2d.run(emulator, torch.ones(0, 3, 8, 8), torch.ones(4, 4), geometry, False, 1.0).shape == (
+        0,
+        3,
+        8,
+        8,
+    )
+    options = Options(1, "relu", 0.0, 1.0, -1.0)
+    assert native_bias_act.run(emulator, 0, torch.ones(0, 3), torch.ones(3), None, None, options).shape == (0, 3)
+
+
+def test_the_check_at_first_use_passes(emulator):
+    availability.check_results(emulator, torch.device("cpu"))
+
+
+def test_the_check_at_first_use_notices_wrong_results(emulator):
+    class Broken:
+        def run(self, launch):
+            if launch.variant.source == "upfirdn2d":
+                launch.arguments[4].gain *= 1.1
+            emulator.run(launch)
+
+    with pytest.raises(availability.NativeError, match=r"upfirdn2d.*differ"):
+        availability.check_results(Broken(), torch.device("cpu"))

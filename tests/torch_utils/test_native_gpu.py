@@ -1,0 +1,180 @@
+"""The CUDA kernels on a GPU against the PyTorch expressions: `pytest -m gpu`."""
+
+import threading
+
+import pytest
+import torch
+
+from torch_utils.ops import describe_implementations, use_implementation
+from torch_utils.ops.activation import activations
+from torch_utils.ops.bias_act import bias_act
+from torch_utils.ops.grid_sample import gather_bilinear, grid_sample
+from torch_utils.ops.upfirdn2d import downsample2d, filter2d, setup_filter, upfirdn2d, upsample2d
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+DTYPES = {torch.float64: 1e-10, torch.float32: 3e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+LAYOUTS = (torch.contiguous_format, torch.channels_last)
+FIR = setup_filter([1, 3, 3, 1])
+LONG = setup_filter(range(1, 13))
+SKEW = torch.tensor([[1.0, 2, 0], [3, -5, 7]]) / 9
+CASES = [
+    {"f": FIR},
+    {"f": FIR, "padding": (2, 1, 2, 1)},
+    {"f": FIR, "up": 2, "padding": (2, 1, 2, 1), "gain": 4},
+    {"f": FIR, "down": 2, "padding": 1},
+    {"f": LONG, "up": 2, "padding": (6, 5, 6, 5), "gain": 4},
+    {"f": LONG, "down": 2, "padding": (5, 5, 5, 5), "flip_filter": True},
+    {"f": SKEW, "up": (2, 3), "down": (3, 1), "padding": (-1, 4, 3, -2), "gain": -0.5},
+    {"f": SKEW, "up": (5, 1), "down": (1, 7), "padding": (8, 4, 3, 2)},
+    {"f": None, "padding": (-1, 2, 2, -1)},
+]
+
+
+@pytest.fixture(autouse=True)
+def _full_float32():
+    """The convolutions of the PyTorch expressions are the reference here."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+
+
+def test_kernels_are_usable():
+    assert describe_implementations() == "operators: CUDA kernels, compiled by NVRTC for this GPU"
+
+
+def gradients(run, *inputs):
+    """The result, its gradient, and the gradient of the gradient's square."""
+    y = run(*inputs)
+    torch.manual_seed(1)
+    first = torch.autograd.grad(y, inputs, torch.randn(y.shape).to(y), create_graph=True)
+    square = sum(g.square().sum() for g in first)
+    second = torch.autograd.grad(square, inputs, allow_unused=True) if square.requires_grad else []
+    return [y, *first, *(g for g in second if g is not None)]
+
+
+def compare(run, tolerance, *inputs):
+    results = {}
+    for choice in ("native", "torch"):
+        with use_implementation(choice):
+            results[choice] = gradients(run, *inputs)
+    assert len(results["native"]) == len(results["torch"])
+    for found, expected in zip(results["native"], results["torch"], strict=True):
+        assert found.dtype == expected.dtype
+        scale = max(1.0, float(expected.detach().abs().max()))
+        torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance * scale)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("options", CASES)
+@pytest.mark.parametrize("size", [(2, 3, 17, 33), (3, 16, 20, 9)])
+def test_upfirdn2d(dtype, layout, options, size):
+    torch.manual_seed(0)
+    x = torch.randn(size, device="cuda").to(dtype).contiguous(memory_format=layout).requires_grad_()
+    f = None if options["f"] is None else options["f"].cuda()
+    rest = {name: value for name, value in options.items() if name != "f"}
+    compare(lambda x: upfirdn2d(x, f, **rest), DTYPES[dtype], x)
+
+
+@pytest.mark.parametrize("shape", [(8, 512, 64, 64), (4, 64, 257, 257), (2, 3, 512, 512)])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("operator", [filter2d, upsample2d, downsample2d])
+def test_upfirdn2d_at_the_sizes_of_the_networks(shape, layout, operator):
+    x = torch.randn(shape, device="cuda").contiguous(memory_format=layout).requires_grad_()
+    f = FIR.cuda()
+    compare(lambda x: operator(x, f), 3e-5, x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("act", activations)
+@pytest.mark.parametrize(("gain", "clamp"), [(None, None), (0.8, 0.7), (-1.3, 0.7)])
+@pytest.mark.parametrize(("shape", "dim", "layout"), [
+    ((5, 7), 1, LAYOUTS[0]),
+    ((2, 8, 5, 4), 1, LAYOUTS[0]),
+    ((2, 8, 5, 4), 1, LAYOUTS[1]),
+    ((2, 16, 16, 16), 1, LAYOUTS[1]),
+    ((3, 4, 64), 2, LAYOUTS[0]),
+    ((1001,), 0, LAYOUTS[0]),
+])  # fmt: skip
+def test_bias_act(dtype, act, gain, clamp, shape, dim, layout):
+    torch.manual_seed(0)
+    x = torch.randn(shape, device="cuda").to(dtype)
+    # On a grid that keeps clear of the kinks after rounding.
+    x = (x * 4).round() / 4 + 0.11
+    if len(shape) == 4:
+        x = x.contiguous(memory_format=layout)
+    b = torch.randint(-2, 3, [shape[dim]], device="cuda").to(dtype) / 2
+    run = lambda x, b: bias_act(x, b, dim=dim, act=act, gain=gain, clamp=clamp)  # noqa: E731
+    compare(run, DTYPES[dtype] * 8, x.requires_grad_(), b.requires_grad_())
+
+
+@pytest.mark.parametrize("choice", ["native", "auto"])
+def test_gradcheck(choice):
+    x = torch.randn(1, 2, 5, 6, dtype=torch.float64, device="cuda", requires_grad=True)
+    b = torch.randn(2, dtype=torch.float64, device="cuda", requires_grad=True)
+    with use_implementation(choice):
+        run = lambda x, b: bias_act(upfirdn2d(x, FIR.cuda(), up=2, padding=2), b, act="swish")  # noqa: E731
+        assert torch.autograd.gradcheck(run, (x, b))
+        assert torch.autograd.gradgradcheck(run, (x, b), fast_mode=True)
+
+
+def test_opcheck():
+    x, b = torch.randn(2, 8, 7, 9, device="cuda", requires_grad=True), torch.randn(8, device="cuda", requires_grad=True)
+    operators = torch.ops.rooted_ops
+    torch.library.opcheck(operators.upfirdn2d.default, (x, SKEW.cuda(), [2, 1], [1, 2], [2, 1, 3, -1], False, 1.5))
+    torch.library.opcheck(operators.bias_act.default, (x, b, 1, "lrelu", 0.2, 1.4, 0.5))
+    torch.library.opcheck(operators.bias_act_slope.default, (x, x, b, 1, "lrelu", 0.2, 1.4, 0.5))
+
+
+def test_capture_in_a_graph():
+    """First and second derivatives are captured and replayed with new input."""
+    f = FIR.cuda()
+    static = torch.randn(2, 8, 16, 16, device="cuda")
+
+    def step():
+        x = static.detach().requires_grad_()
+        y = bias_act(downsample2d(x, f), torch.ones(8, device="cuda"), act="lrelu", clamp=1.5)
+        (first,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad(first.square().sum(), x)
+        return y.detach(), second
+
+    with use_implementation("native"):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            step()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = step()
+        static.copy_(torch.randn_like(static))
+        graph.replay()
+    with use_implementation("torch"):
+        for found, expected in zip(captured, step(), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_on_another_stream_and_thread():
+    x, f = torch.randn(2, 8, 64, 64, device="cuda"), FIR.cuda()
+    found = []
+
+    def work():
+        with use_implementation("native"), torch.cuda.stream(torch.cuda.Stream()):
+            found.append(filter2d(x, f))
+            torch.cuda.current_stream().synchronize()
+
+    torch.cuda.synchronize()
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    with use_implementation("torch"):
+        torch.testing.assert_close(found[0], filter2d(x, f), rtol=1e-4, atol=1e-5)
+
+
+def test_grid_sample_second_derivative():
+    image = torch.randn(1, 2, 5, 5, device="cuda", dtype=torch.float64, requires_grad=True)
+    grid = (torch.rand(1, 3, 3, 2, device="cuda", dtype=torch.float64) * 1.6 - 0.8).requires_grad_()
+    assert torch.autograd.gradgradcheck(grid_sample, (image, grid), fast_mode=True)
+    torch.testing.assert_close(grid_sample(image, grid), gather_bilinear(image, grid))

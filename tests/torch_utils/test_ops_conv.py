@@ -1,0 +1,157 @@
+"""conv2d_resample and modulated_conv2d against loops over their definitions, and numerical derivatives."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from torch_utils.ops.conv import conv2d_resample, modulated_conv2d
+from torch_utils.ops.upfirdn2d import downsampling_padding, setup_filter, upfirdn2d, upsampling_padding
+
+relaxed = settings(max_examples=80, deadline=None, derandomize=True)
+FIR = setup_filter([1, 3, 3, 1])
+ODD = setup_filter([[1, 2, 0.5], [0, 3, 1], [1, 1, 4], [2, 0, 1]])
+
+
+def step_by_step(x, w, f, up, down, padding, groups, flip_weight, flip_filter):
+    """Enlarge and filter, convolve, filter and reduce, in this order."""
+    around = np.array([padding] * 4)
+    around += upsampling_padding(f, (up, up)) if up > 1 else 0
+    around += downsampling_padding(f, (down, down)) if down > 1 else 0
+    x = upfirdn2d(x, f if up > 1 else None, up=up, padding=around.tolist(), gain=up**2, flip_filter=flip_filter)
+    x = convolution_by_loops(x, w if flip_weight else w.flip([2, 3]), groups)
+    return upfirdn2d(x, f, down=down, flip_filter=flip_filter) if down > 1 else x
+
+
+def convolution_by_loops(x, w, groups):
+    batch, _, height, width = x.shape
+    out_channels, per_group, rows, columns = w.shape
+    y = torch.zeros(batch, out_channels, height - rows + 1, width - columns + 1, dtype=x.dtype)
+    for o in range(out_channels):
+        first = o // (out_channels // groups) * per_group
+        for i in range(per_group):
+            for r in range(rows):
+                for c in range(columns):
+                    window = x[:, first + i, r : r + y.shape[2], c : c + y.shape[3]]
+                    y[:, o] += w[o, i, r, c] * window
+    return y
+
+
+@relaxed
+@given(
+    kernel=st.sampled_from([(1, 1), (3, 3), (2, 3), (1, 3)]),
+    up=st.sampled_from([1, 2, 3]),
+    down=st.sampled_from([1, 2, 3]),
+    padding=st.integers(0, 2),
+    groups=st.sampled_from([1, 2]),
+    f=st.sampled_from([None, FIR, ODD, setup_filter(range(1, 9))]),
+    flip_weight=st.booleans(),
+    flip_filter=st.booleans(),
+    size=st.tuples(st.integers(5, 9), st.integers(5, 9)),
+    seed=st.integers(0, 99),
+)
+def test_conv2d_resample_equals_its_steps(kernel, up, down, padding, groups, f, flip_weight, flip_filter, size, seed):
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(2, 4, *size, dtype=torch.float64, generator=generator)
+    w = torch.randn(6, 4 // groups, *kernel, dtype=torch.float64, generator=generator)
+    found = conv2d_resample(
+        x, w, f, up=up, down=down, padding=padding, groups=groups, flip_weight=flip_weight, flip_filter=flip_filter
+    )
+    expected = step_by_step(x, w, f, up, down, padding, groups, flip_weight, flip_filter)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_conv2d_resample_pads_each_side_as_told():
+    x, w = torch.randn(1, 2, 5, 6, dtype=torch.float64), torch.randn(3, 2, 3, 3, dtype=torch.float64)
+    found = conv2d_resample(x, w, padding=[0, 1, 2, 3])
+    torch.testing.assert_close(found, F.conv2d(F.pad(x, [0, 1, 2, 3]), w))
+    with pytest.raises(ValueError, match="at least 1"):
+        conv2d_resample(x, w, up=0)
+
+
+@pytest.mark.parametrize("options", [{}, {"up": 2}, {"down": 2}, {"up": 2, "down": 2}])
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_conv2d_resample_gradients(options, kernel):
+    x = torch.randn(1, 2, 4, 5, dtype=torch.float64, requires_grad=True)
+    w = torch.randn(2, 2, kernel, kernel, dtype=torch.float64, requires_grad=True)
+    run = lambda x, w: conv2d_resample(x, w, FIR, padding=kernel // 2, flip_weight=False, **options)  # noqa: E731
+    assert torch.autograd.gradcheck(run, (x, w))
+    assert torch.autograd.gradgradcheck(run, (x, w), fast_mode=True)
+
+
+def modulated_by_loops(x, weight, styles, noise, demodulate, **options):
+    """Each image with its own weights, as the paper writes it."""
+    images = []
+    for n in range(len(x)):
+        own = weight * styles[n][None, :, None, None]
+        if demodulate:
+            own = torch.stack([w / torch.sqrt((w**2).sum() + 1e-8) for w in own])
+        images.append(conv2d_resample(x[n : n + 1], own, **options))
+    y = torch.cat(images)
+    return y if noise is None else y + noise
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("demodulate", [True, False])
+@pytest.mark.parametrize(("kernel", "up", "down"), [(3, 1, 1), (3, 2, 1), (3, 1, 2), (1, 1, 1)])
+@pytest.mark.parametrize("noisy", [True, False])
+def test_modulated_conv2d_equals_loops(fused, demodulate, kernel, up, down, noisy):
+    torch.manual_seed(2)
+    x, weight = torch.randn(3, 4, 6, 8).double(), torch.randn(5, 4, kernel, kernel).double()
+    styles = torch.randn(3, 4).double()
+    size = [6 * up // down, 8 * up // down]
+    noise = torch.randn(3, 1, *size).double() if noisy else None
+    options = {"up": up, "down": down, "padding": kernel // 2, "flip_weight": False}
+    found = modulated_conv2d(
+        x, weight, styles, noise=noise, resample_filter=FIR, demodulate=demodulate, fused=fused, **options
+    )
+    expected = modulated_by_loops(x, weight, styles, noise, demodulate, f=FIR, **options)
+    assert found.shape == (3, 5, *size)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("demodulate", [True, False])
+@pytest.mark.parametrize("options", [{}, {"up": 2}, {"down": 2}])
+def test_modulated_conv2d_gradients(fused, demodulate, options):
+    torch.manual_seed(3)
+    inputs = [
+        torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in ([2, 2, 4, 4], [2, 2, 3, 3], [2, 2])
+    ]
+    noise = torch.randn([], dtype=torch.float64, requires_grad=True)
+
+    def run(x, weight, styles, noise):
+        return modulated_conv2d(
+            x,
+            weight,
+            styles,
+            noise=noise,
+            padding=1,
+            resample_filter=FIR,
+            demodulate=demodulate,
+            fused=fused,
+            **options,
+        )
+
+    assert torch.autograd.gradcheck(run, (*inputs, noise), fast_mode=True)
+    assert torch.autograd.gradgradcheck(run, (*inputs, noise), fast_mode=True)
+
+
+@pytest.mark.parametrize("fused", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_modulated_conv2d_in_16_bits(fused, dtype):
+    """Styles and weights whose products would overflow float16 still give the result of float32."""
+    torch.manual_seed(4)
+    x, weight, styles = torch.randn(2, 16, 8, 8), torch.randn(8, 16, 3, 3) * 300, torch.randn(2, 16) * 300
+    found = modulated_conv2d(x.to(dtype), weight, styles, padding=1, fused=fused)
+    assert found.dtype == dtype
+    expected = modulated_conv2d(x, weight, styles, padding=1, fused=fused)
+    error = (found.float() - expected).square().mean().sqrt() / expected.square().mean().sqrt()
+    assert error < 8 * torch.finfo(dtype).eps
+
+
+def test_modulated_conv2d_names_mismatches():
+    with pytest.raises(ValueError, match="do not match"):
+        modulated_conv2d(torch.ones(2, 3, 4, 4), torch.ones(5, 3, 3, 3), torch.ones(1, 3))

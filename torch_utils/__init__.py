@@ -1,0 +1,1 @@
+"""What any PyTorch project could use: operators, distributed set-up, statistics, images."""

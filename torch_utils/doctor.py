@@ -1,0 +1,144 @@
+"""What a bug report needs: versions, devices, operators, memory, disk, and what training makes of a data set.
+
+    python -m torch_utils.doctor --data=faces.zip
+
+The output holds no names of users or hosts; paths appear only where they were given.
+"""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import click
+import psutil
+import torch
+
+from dnnlib.cli import door
+from torch_utils.ops import describe_implementations
+
+_PACKAGES = (
+    "rooted-stylegan", "torch", "numpy", "pillow", "safetensors", "click", "scipy", "torchvision", "torch-fidelity",
+    "scikit-image", "lpips", "timm", "triton",
+)  # fmt: skip
+_SOURCE = Path(__file__).resolve().parents[1]
+
+
+@click.command()
+@click.option("--data", metavar="PATH", help="Say what train.py makes of this data set.")
+@click.option("--outdir", metavar="DIR", default=".", show_default=True, help="The disk to look at.")
+@door
+def main(data: str | None, outdir: str) -> None:
+    """Describe this installation and machine, fit to paste into a bug report."""
+    sections = {
+        "Versions": versions(),
+        "Machine": machine(),
+        "Devices": devices(),
+        "Operators": [describe_implementations()],
+        "Space": space(Path(outdir)),
+    }
+    if data is not None:
+        sections["Data"] = data_check(data)
+    for title, lines in sections.items():
+        click.echo(f"{title}")
+        for line in lines:
+            click.echo(f"  {line}")
+
+
+def versions() -> list[str]:
+    """Python, the packages that numbers depend on, and the commit where the source is a checkout."""
+    lines = [f"python {platform.python_version()}"]
+    for name in _PACKAGES:
+        try:
+            lines.append(f"{name} {torch.__version__ if name == 'torch' else metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            lines.append(f"{name} not installed")
+    git = shutil.which("git")
+    if git and (_SOURCE / ".git").exists():
+        found = subprocess.run([git, "describe", "--always", "--dirty"], cwd=_SOURCE, capture_output=True, text=True)
+        if found.returncode == 0:
+            lines.append(f"commit {found.stdout.strip()}")
+    return lines
+
+
+def machine() -> list[str]:
+    """System, processor, threads, and the environment that changes how PyTorch computes."""
+    prefixes = ("OMP_", "MKL_", "CUDA_", "TORCH_", "NCCL_", "PYTORCH_", "WORLD_SIZE", "RANK", "LOCAL_RANK")
+    settings = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(prefixes)]
+    return [
+        f"{platform.system()} {platform.release()} {platform.machine()}",
+        f"{psutil.cpu_count(logical=False)} cores, {psutil.cpu_count()} logical; {torch.get_num_threads()} threads",
+        f"CPU capability {torch.backends.cpu.get_cpu_capability()}",
+        *settings,
+    ]
+
+
+def devices() -> list[str]:
+    """Every CUDA device with its capability and free memory, or why there is none; cuDNN and NCCL."""
+    if not torch.cuda.is_available():
+        built = (
+            f"PyTorch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "PyTorch is built without CUDA"
+        )
+        return [f"no CUDA device is usable; {built}", f"distributed: {_backends()}"]
+    lines = [f"CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}"]
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        free, total = torch.cuda.mem_get_info(index)
+        lines.append(
+            f"cuda:{index} {properties.name}, capability {properties.major}.{properties.minor}, "
+            f"{free / 2**30:.1f} of {total / 2**30:.1f} GiB free"
+        )
+    return [*lines, f"distributed: {_backends()}"]
+
+
+def _backends() -> str:
+    if not torch.distributed.is_available():
+        return "not built into this PyTorch"
+    checks = {"gloo": torch.distributed.is_gloo_available, "nccl": torch.distributed.is_nccl_available}
+    return ", ".join(f"{name} {'yes' if available() else 'no'}" for name, available in checks.items())
+
+
+def space(folder: Path) -> list[str]:
+    """Free memory, and free space on the disk of `folder`."""
+    memory = psutil.virtual_memory()
+    while not folder.exists():
+        folder = folder.parent
+    disk = shutil.disk_usage(folder)
+    return [
+        f"memory {memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free",
+        f"disk {disk.free / 2**30:.1f} of {disk.total / 2**30:.1f} GiB free",
+    ]
+
+
+def data_check(path: str) -> list[str]:
+    """What `train.py --dry-run` makes of a data set, in a process of its own.
+
+    The program is asked, not imported: so the answer is what training says, and this package stays below it.
+    """
+    command = [
+        sys.executable,
+        str(_SOURCE / "train.py"),
+        f"--data={path}",
+        "--device=cpu",
+        "--metrics=none",
+        "--dry-run",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines()
+        return [f"cannot be trained on: {lines[-1] if lines else f'exit status {done.returncode}'}"]
+    config = json.loads(done.stdout)
+    networks = config["G_kwargs"]
+    return [
+        f"{networks['img_resolution']} x {networks['img_resolution']}, {networks['img_channels']} channels",
+        f"content {config['dataset_hash'][:16]}",
+        f"--cfg=auto gives batch {config['batch_size']}, gamma {config['loss_kwargs']['r1_gamma']:.3g}",
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,9 @@
+"""Image operators of StyleGAN2: resampling, biased activations, modulated convolutions, sampling.
+
+Each has a path of plain PyTorch expressions that runs everywhere; `upfirdn2d` and `bias_act` also have
+CUDA kernels. `use_implementation` chooses, `describe_implementations` says what is in use.
+"""
+
+from torch_utils.ops.dispatch import describe_implementations, use_implementation
+
+__all__ = ["describe_implementations", "use_implementation"]

@@ -1,0 +1,120 @@
+"""`bias_act` as PyTorch expressions, with compiled loops in their place on the CPU where they are given."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from torch_utils.ops.activation import Options
+from torch_utils.ops.native.bias_act_cpu import CpuKernels
+
+SMOOTH: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "elu": F.elu,
+    "selu": F.selu,
+    "softplus": F.softplus,
+    "swish": F.silu,
+}
+
+
+def apply(x: torch.Tensor, b: torch.Tensor | None, options: Options, loops: CpuKernels | None = None) -> torch.Tensor:
+    """The operator of `torch_utils.ops.bias_act`, options checked and `b` in the dtype of `x`."""
+    if not options.slope_from_result:
+        return expression(x, b, options)
+    if torch.is_grad_enabled() and (x.requires_grad or (b is not None and b.requires_grad)):
+        return _PiecewiseLinear.apply(x, b, options, loops)
+    return _piecewise_linear(x, b, options) if loops is None else loops.activate(x, b, options)
+
+
+def bias_gradient(grad: torch.Tensor, dim: int) -> torch.Tensor:
+    """Sum over all axes but `dim`."""
+    return grad.sum([axis for axis in range(grad.ndim) if axis != dim])
+
+
+class _PiecewiseLinear(torch.autograd.Function):
+    """linear, relu, lrelu: keeps only the result, which the next layer keeps as well."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, b: torch.Tensor | None, options: Options, loops: CpuKernels | None
+    ) -> torch.Tensor:
+        y = _piecewise_linear(x, b, options) if loops is None else loops.activate(x, b, options)
+        ctx.options, ctx.loops = options, loops
+        ctx.save_for_backward(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple:
+        (y,) = ctx.saved_tensors
+        dx = _Slope.apply(grad, y, ctx.options, ctx.loops) if any(ctx.needs_input_grad[:2]) else None
+        db = bias_gradient(dx, ctx.options.dim) if ctx.needs_input_grad[1] else None
+        return dx, db, None, None
+
+
+class _Slope(torch.autograd.Function):
+    """Multiply a gradient with the slope at the place where the result is `y`; linear in the gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, grad: torch.Tensor, y: torch.Tensor, options: Options, loops: CpuKernels | None
+    ) -> torch.Tensor:
+        ctx.options, ctx.loops = options, loops
+        ctx.save_for_backward(y)
+        return slope(grad, y, options) if loops is None else loops.slope(grad, y, options)
+
+    @staticmethod
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple:
+        (y,) = ctx.saved_tensors
+        return _Slope.apply(grad, y, ctx.options, ctx.loops), None, None, None
+
+
+def slope(grad: torch.Tensor, y: torch.Tensor, options: Options) -> torch.Tensor:
+    """The gradient with respect to x + b of a piecewise linear activation with result `y`."""
+    if options.alpha == 1:
+        dx = grad * options.gain
+    else:
+        dx = torch.ops.aten.leaky_relu_backward(grad, y, options.alpha, True)
+        if options.gain != 1:
+            dx.mul_(options.gain)
+    if options.clamp >= 0:
+        # Zero outside the open interval; in place of a mask and a product.
+        dx = torch.ops.aten.hardtanh_backward(dx, y, -options.clamp, options.clamp)
+    return dx
+
+
+def _piecewise_linear(x: torch.Tensor, b: torch.Tensor | None, options: Options) -> torch.Tensor:
+    # All steps but the first work in place: at these sizes a fresh tensor costs more than the arithmetic.
+    y = x * options.gain if b is None else x + _along(b, x, options.dim)
+    if b is not None and options.gain != 1:
+        y.mul_(options.gain)
+    if options.alpha != 1:
+        F.leaky_relu_(y, options.alpha)
+    if options.clamp >= 0:
+        y.clamp_(-options.clamp, options.clamp)
+    return y
+
+
+def expression(x: torch.Tensor, b: torch.Tensor | None, options: Options) -> torch.Tensor:
+    """The operator as plain expressions that autograd differentiates by itself."""
+    y = activate(with_bias(x, b, options.dim), options) * options.gain
+    if options.clamp >= 0:
+        y = y.clamp(-options.clamp, options.clamp)
+    return y
+
+
+def with_bias(x: torch.Tensor, b: torch.Tensor | None, dim: int) -> torch.Tensor:
+    """x + b along axis `dim`."""
+    return x if b is None else x + _along(b, x, dim)
+
+
+def activate(u: torch.Tensor, options: Options) -> torch.Tensor:
+    """The activation alone."""
+    if options.act in SMOOTH:
+        return SMOOTH[options.act](u)
+    return u if options.act == "linear" else F.leaky_relu(u, options.alpha)
+
+
+def _along(b: torch.Tensor, x: torch.Tensor, dim: int) -> torch.Tensor:
+    return b.reshape([-1 if axis == dim else 1 for axis in range(x.ndim)])

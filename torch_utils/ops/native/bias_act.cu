@@ -1,0 +1,143 @@
+// clip(gain * act(x + b), -clamp, clamp) and its first two derivatives, one element at a time.
+//
+// Compiled with -DSCALAR=<storage type> -DINDEX=<unsigned integer type that holds the number of elements>, and -DSMOOTH
+// for the activations that are not piecewise linear. Entry points bias_act_<order>_<vector|scalar>; the vector ones move 16
+// bytes per access and need aligned pointers. The smooth activations, which the networks do not use, have scalar ones only.
+#include "scalar.cuh"
+
+typedef Scalar<SCALAR>::Compute Compute;
+
+struct Options {
+    unsigned long long count;        // elements
+    unsigned long long bias_size;    // entries of the bias; 0 without one
+    unsigned long long bias_stride;  // distance in memory between elements with successive bias entries
+    Compute alpha, gain, clamp;      // no clamp: negative
+    int act;                         // a smooth activation
+    int from_result;                 // derivatives: `x` holds the result, and no bias is needed
+};
+
+#ifdef SMOOTH
+
+enum Activation { TANH, SIGMOID, ELU, SELU, SOFTPLUS, SWISH };
+
+#define SELU_SCALE Compute(1.0507009873554805)
+#define SELU_ALPHA Compute(1.6732632423543772)
+#define SOFTPLUS_LINEAR Compute(20)  // above, PyTorch takes softplus(u) = u
+
+static __device__ Compute sigmoid(Compute u) { return Compute(1) / (Compute(1) + exp(-u)); }
+
+static __device__ Compute value(Compute u, const Options& o) {
+    switch (o.act) {
+        case TANH: return tanh(u);
+        case SIGMOID: return sigmoid(u);
+        case ELU: return u > 0 ? u : expm1(u);
+        case SELU: return SELU_SCALE * (u > 0 ? u : SELU_ALPHA * expm1(u));
+        case SOFTPLUS: return u > SOFTPLUS_LINEAR ? u : log1p(exp(u));
+        default: return u * sigmoid(u);
+    }
+}
+
+static __device__ Compute first(Compute u, const Options& o) {
+    switch (o.act) {
+        case TANH: { Compute t = tanh(u); return 1 - t * t; }
+        case SIGMOID: { Compute s = sigmoid(u); return s * (1 - s); }
+        case ELU: return u > 0 ? Compute(1) : exp(u);
+        case SELU: return SELU_SCALE * (u > 0 ? Compute(1) : SELU_ALPHA * exp(u));
+        case SOFTPLUS: return u > SOFTPLUS_LINEAR ? Compute(1) : sigmoid(u);
+        default: { Compute s = sigmoid(u); return s * (1 + u * (1 - s)); }
+    }
+}
+
+static __device__ Compute second(Compute u, const Options& o) {
+    switch (o.act) {
+        case TANH: { Compute t = tanh(u); return -2 * t * (1 - t * t); }
+        case SIGMOID: { Compute s = sigmoid(u); return s * (1 - s) * (1 - 2 * s); }
+        case ELU: return u > 0 ? Compute(0) : exp(u);
+        case SELU: return u > 0 ? Compute(0) : SELU_SCALE * SELU_ALPHA * exp(u);
+        case SOFTPLUS: { Compute s = sigmoid(u); return u > SOFTPLUS_LINEAR ? Compute(0) : s * (1 - s); }
+        default: { Compute s = sigmoid(u); return s * (1 - s) * (2 + u * (1 - 2 * s)); }
+    }
+}
+
+#else
+
+// linear, relu and lrelu differ by the slope of negative input.
+static __device__ Compute value(Compute u, const Options& o) { return u > 0 ? u : u * o.alpha; }
+static __device__ Compute first(Compute u, const Options& o) { return u > 0 ? Compute(1) : o.alpha; }
+static __device__ Compute second(Compute, const Options&) { return 0; }
+
+#endif
+
+// order 0: the result. order 1: grad * slope. order 2: grad * direction * curvature.
+template <int ORDER>
+static __device__ Compute element(Compute x, Compute b, Compute grad, Compute direction, const Options& o) {
+    const Compute gain = o.gain, clamp = o.clamp;
+    if (ORDER == 1 && o.from_result) {
+        if (clamp >= 0 && (x >= clamp || x <= -clamp)) return Compute(0);
+        return grad * gain * first(x, o);
+    }
+    Compute u = x + b;
+    if (ORDER == 0 || clamp >= 0) {
+        Compute y = value(u, o) * gain;
+        bool above = clamp >= 0 && y > clamp, below = clamp >= 0 && y < -clamp;
+        if (ORDER == 0) return above ? clamp : below ? -clamp : y;
+        if (above || below) return Compute(0);
+    }
+    if (ORDER == 1) return grad * gain * first(u, o);
+    return grad * direction * gain * second(u, o);
+}
+
+template <int ORDER, int N>
+static __device__ void run(const SCALAR* x, const SCALAR* b, const SCALAR* grad, const SCALAR* direction, SCALAR* out,
+                           const Options& o) {
+    typedef Vector<SCALAR, N> Pack;
+    const INDEX count = (INDEX)o.count, size = (INDEX)o.bias_size, stride = (INDEX)o.bias_stride;
+    const bool biased = size != 0 && !(ORDER == 1 && o.from_result);
+    const bool shared_entry = stride % N == 0;             // all elements of a pack have the same bias
+    const bool successive = stride == 1 && size % N == 0;  // they have successive entries
+    const INDEX step = (INDEX)gridDim.x * blockDim.x;
+
+    for (INDEX pack = (INDEX)blockIdx.x * blockDim.x + threadIdx.x; pack < count / N; pack += step) {
+        const INDEX at = pack * N;
+        Pack in = *(const Pack*)(x + at), up, along, result;
+        if (ORDER >= 1) up = *(const Pack*)(grad + at);
+        if (ORDER >= 2) along = *(const Pack*)(direction + at);
+        INDEX entry = 0;
+        if (biased && (shared_entry || successive)) entry = at / stride % size;
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            Compute bias = 0;
+            if (biased) {
+                INDEX index = shared_entry ? entry : successive ? entry + i : (at + i) / stride % size;
+                bias = Scalar<SCALAR>::load(b[index]);
+            }
+            Compute g = ORDER >= 1 ? Scalar<SCALAR>::load(up.at[i]) : Compute(0);
+            Compute h = ORDER >= 2 ? Scalar<SCALAR>::load(along.at[i]) : Compute(0);
+            result.at[i] =
+                Scalar<SCALAR>::store(element<ORDER>(Scalar<SCALAR>::load(in.at[i]), bias, g, h, o));
+        }
+        *(Pack*)(out + at) = result;
+    }
+
+    // The elements after the last whole pack, fewer than N.
+    const INDEX rest = count / N * N + (INDEX)blockIdx.x * blockDim.x + threadIdx.x;
+    if (N > 1 && rest < count) {
+        Compute bias = biased ? Scalar<SCALAR>::load(b[rest / stride % size]) : Compute(0);
+        Compute g = ORDER >= 1 ? Scalar<SCALAR>::load(grad[rest]) : Compute(0);
+        Compute h = ORDER >= 2 ? Scalar<SCALAR>::load(direction[rest]) : Compute(0);
+        out[rest] = Scalar<SCALAR>::store(element<ORDER>(Scalar<SCALAR>::load(x[rest]), bias, g, h, o));
+    }
+}
+
+#define ENTRY(ORDER, NAME, N)                                                                                     \
+    extern "C" __global__ void __launch_bounds__(256) bias_act_##ORDER##_##NAME(                                  \
+        const SCALAR* x, const SCALAR* b, const SCALAR* grad, const SCALAR* direction, SCALAR* out, Options o) {  \
+        run<ORDER, N>(x, b, grad, direction, out, o);                                                             \
+    }
+ENTRY(0, scalar, 1)
+ENTRY(1, scalar, 1)
+ENTRY(2, scalar, 1)
+#ifndef SMOOTH
+ENTRY(0, vector, 16 / sizeof(SCALAR))
+ENTRY(1, vector, 16 / sizeof(SCALAR))
+#endif

@@ -1,0 +1,213 @@
+"""The operators as PyTorch knows them: schema, shapes without data, CUDA and CPU implementations, gradients.
+
+`torch.ops.rooted_ops.upfirdn2d`, `.bias_act`, `.bias_act_slope` and `.bias_act_curve`. The CPU
+implementations are the PyTorch expressions, so that everything registered here can be checked without a GPU.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from torch_utils.ops import bias_act_torch, dispatch, upfirdn2d_torch
+from torch_utils.ops.activation import Options
+from torch_utils.ops.geometry import Geometry
+from torch_utils.ops.native import availability, derivatives
+from torch_utils.ops.native import bias_act as native_bias_act
+from torch_utils.ops.native import upfirdn2d as native_upfirdn2d
+from torch_utils.ops.native.layout import dense_layout
+
+_NAME = "rooted_ops"
+_OPTIONS = "int dim, str act, float alpha, float gain, float clamp"
+torch.library.define(
+    f"{_NAME}::upfirdn2d",
+    "(Tensor x, Tensor f, int[] up, int[] down, SymInt[] padding, bool flip, float gain) -> Tensor",
+)
+torch.library.define(f"{_NAME}::bias_act", f"(Tensor x, Tensor? b, {_OPTIONS}) -> Tensor")
+torch.library.define(f"{_NAME}::bias_act_slope", f"(Tensor grad, Tensor x, Tensor? b, {_OPTIONS}) -> Tensor")
+torch.library.define(
+    f"{_NAME}::bias_act_curve", f"(Tensor grad, Tensor direction, Tensor x, Tensor? b, {_OPTIONS}) -> Tensor"
+)
+
+
+def upfirdn2d(x: Tensor, f: Tensor, geometry: Geometry, flip: bool, gain: float) -> Tensor:
+    """The registered operator; a filter of one dimension takes two steps, each with the root of the gain."""
+    operator = torch.ops.rooted_ops.upfirdn2d
+    f = f.to(torch.float32)
+    if f.ndim == 2:
+        return operator(x, f, *geometry, flip, float(gain))
+    horizontal, vertical = geometry.axes()
+    root = abs(gain) ** 0.5
+    x = operator(x, f[None, :], *horizontal, flip, root)
+    return operator(x, f[:, None], *vertical, flip, -root if gain < 0 else root)
+
+
+def bias_act(x: Tensor, b: Tensor | None, options: Options) -> Tensor:
+    """The registered operator."""
+    return torch.ops.rooted_ops.bias_act(x, b, *options)
+
+
+# upfirdn2d
+
+
+@torch.library.impl(f"{_NAME}::upfirdn2d", "cuda")
+def _upfirdn2d_cuda(x, f, up, down, padding, flip, gain):
+    geometry = Geometry(tuple(up), tuple(down), tuple(padding))
+    return availability.run_or_fall_back(
+        x.device,
+        lambda launcher: native_upfirdn2d.run(launcher, x, f, geometry, flip, gain),
+        lambda: _upfirdn2d_cpu(x, f, up, down, padding, flip, gain),
+        insist=dispatch.insists_on_native(),
+    )
+
+
+@torch.library.impl(f"{_NAME}::upfirdn2d", "cpu")
+def _upfirdn2d_cpu(x, f, up, down, padding, flip, gain):
+    y = upfirdn2d_torch.apply(x, f, Geometry(tuple(up), tuple(down), tuple(padding)), flip, gain)
+    return y.contiguous(memory_format=dense_layout(x))
+
+
+@torch.library.register_fake(f"{_NAME}::upfirdn2d")
+def _upfirdn2d_fake(x, f, up, down, padding, flip, gain):
+    size = Geometry(tuple(up), tuple(down), tuple(padding)).output_size(*x.shape[2:], tuple(f.shape))
+    return torch.empty([*x.shape[:2], *size], dtype=x.dtype, device=x.device, memory_format=dense_layout(x))
+
+
+def _upfirdn2d_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    x, f, up, down, padding, flip, gain = inputs
+    geometry = Geometry(tuple(up), tuple(down), tuple(padding))
+    ctx.options = *geometry.transposed(*x.shape[2:], tuple(f.shape)), not flip, gain
+    ctx.save_for_backward(f)
+
+
+def _upfirdn2d_backward(ctx: Any, grad: Tensor) -> tuple:
+    (f,) = ctx.saved_tensors
+    return torch.ops.rooted_ops.upfirdn2d(grad, f, *ctx.options), None, None, None, None, None, None
+
+
+torch.library.register_autograd(f"{_NAME}::upfirdn2d", _upfirdn2d_backward, setup_context=_upfirdn2d_context)
+
+
+# bias_act
+
+
+@torch.library.impl(f"{_NAME}::bias_act", "cuda")
+def _bias_act_cuda(x, b, *options):
+    return _run(0, x, b, None, None, Options(*options))
+
+
+@torch.library.impl(f"{_NAME}::bias_act_slope", "cuda")
+def _slope_cuda(grad, x, b, *options):
+    return _run(1, x, b, grad, None, Options(*options))
+
+
+@torch.library.impl(f"{_NAME}::bias_act_curve", "cuda")
+def _curve_cuda(grad, direction, x, b, *options):
+    return _run(2, x, b, grad, direction, Options(*options))
+
+
+def _run(order: int, x: Tensor, b: Tensor | None, grad: Tensor | None, direction: Tensor | None, options: Options):
+    return availability.run_or_fall_back(
+        x.device,
+        lambda launcher: native_bias_act.run(launcher, order, x, b, grad, direction, options),
+        lambda: _expressions(order, x, b, grad, direction, options),
+        insist=dispatch.insists_on_native(),
+    )
+
+
+def _expressions(
+    order: int, x: Tensor, b: Tensor | None, grad: Tensor | None, direction: Tensor | None, options: Options
+):
+    if order == 0:
+        y = bias_act_torch.apply(x, b, options)
+    elif order == 1 and options.slope_from_result:
+        y = bias_act_torch.slope(grad, x, options)
+    elif order == 1:
+        y = derivatives.slope(grad, x, b, options)
+    else:
+        y = derivatives.curve(grad, direction, x, b, options)
+    return y.contiguous(memory_format=dense_layout(x))
+
+
+@torch.library.impl(f"{_NAME}::bias_act", "cpu")
+def _bias_act_cpu(x, b, *options):
+    return _expressions(0, x, b, None, None, Options(*options))
+
+
+@torch.library.impl(f"{_NAME}::bias_act_slope", "cpu")
+def _slope_cpu(grad, x, b, *options):
+    return _expressions(1, x, b, grad, None, Options(*options))
+
+
+@torch.library.impl(f"{_NAME}::bias_act_curve", "cpu")
+def _curve_cpu(grad, direction, x, b, *options):
+    return _expressions(2, x, b, grad, direction, Options(*options))
+
+
+@torch.library.register_fake(f"{_NAME}::bias_act")
+def _bias_act_fake(x, b, dim, act, alpha, gain, clamp):
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=dense_layout(x))
+
+
+@torch.library.register_fake(f"{_NAME}::bias_act_slope")
+def _slope_fake(grad, x, b, dim, act, alpha, gain, clamp):
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=dense_layout(x))
+
+
+@torch.library.register_fake(f"{_NAME}::bias_act_curve")
+def _curve_fake(grad, direction, x, b, dim, act, alpha, gain, clamp):
+    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=dense_layout(x))
+
+
+def _bias_act_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    x, b, *options = inputs
+    ctx.options = Options(*options)
+    if ctx.options.slope_from_result:
+        ctx.save_for_backward(output, None)
+    else:
+        ctx.save_for_backward(x, b)
+
+
+def _bias_act_backward(ctx: Any, grad: Tensor) -> tuple:
+    x, b = ctx.saved_tensors
+    dx = torch.ops.rooted_ops.bias_act_slope(grad, x, b, *ctx.options)
+    db = bias_act_torch.bias_gradient(dx, ctx.options.dim) if ctx.needs_input_grad[1] else None
+    return dx, db, None, None, None, None, None
+
+
+def _slope_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    grad, x, b, *options = inputs
+    ctx.options = Options(*options)
+    ctx.save_for_backward(grad, x, b)
+
+
+def _slope_backward(ctx: Any, direction: Tensor) -> tuple:
+    grad, x, b = ctx.saved_tensors
+    dgrad = torch.ops.rooted_ops.bias_act_slope(direction, x, b, *ctx.options)
+    dx = db = None
+    if ctx.options.curved and any(ctx.needs_input_grad[1:3]):
+        dx = torch.ops.rooted_ops.bias_act_curve(grad, direction, x, b, *ctx.options)
+        db = bias_act_torch.bias_gradient(dx, ctx.options.dim) if ctx.needs_input_grad[2] else None
+    return dgrad, dx, db, None, None, None, None, None
+
+
+def _curve_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    grad, direction, x, b, *options = inputs
+    ctx.options = Options(*options)
+    ctx.save_for_backward(grad, direction, x, b)
+
+
+def _curve_backward(ctx: Any, upstream: Tensor) -> tuple:
+    grad, direction, x, b = ctx.saved_tensors
+    dgrad = torch.ops.rooted_ops.bias_act_curve(upstream, direction, x, b, *ctx.options)
+    ddirection = torch.ops.rooted_ops.bias_act_curve(upstream, grad, x, b, *ctx.options)
+    dx = db = None
+    if ctx.options.curved and any(ctx.needs_input_grad[2:4]):
+        dx = derivatives.third(upstream, grad, direction, x, b, ctx.options)
+        db = bias_act_torch.bias_gradient(dx, ctx.options.dim) if ctx.needs_input_grad[3] else None
+    return dgrad, ddirection, dx, db, None, None, None, None, None
+
+
+torch.library.register_autograd(f"{_NAME}::bias_act", _bias_act_backward, setup_context=_bias_act_context)
+torch.library.register_autograd(f"{_NAME}::bias_act_slope", _slope_backward, setup_context=_slope_context)
+torch.library.register_autograd(f"{_NAME}::bias_act_curve", _curve_backward, setup_context=_curve_context)

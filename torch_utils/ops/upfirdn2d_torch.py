@@ -1,0 +1,108 @@
+"""`upfirdn2d` as PyTorch expressions.
+
+Three ways, chosen by layout and size (rates in docs/operators.md): a convolution with one group per channel,
+a transposed one where pixels are inserted, and, for small images of few channels and filters of one dimension on
+the CPU, a product with a banded matrix along each axis.
+"""
+
+import torch
+import torch.nn.functional as F
+
+from torch_utils.ops.geometry import Geometry
+from torch_utils.ops.native.layout import dense_layout
+
+# Up to so many channels a convolution has nothing to vectorise over, and on the CPU dense banded matrices beat it up
+# to so many rows and columns.
+FEW_CHANNELS = 4
+MATRIX_LIMIT = 256
+
+
+def apply(x: torch.Tensor, f: torch.Tensor, geometry: Geometry, flip: bool, gain: float) -> torch.Tensor:
+    """The operator of `torch_utils.ops.upfirdn2d`, options checked; differentiable in `x` and `f`."""
+    # The gain is folded into the filter at the filter's own precision (usually float32), shared between the passes.
+    each = abs(gain) ** (f.ndim / 2)
+    taps = f * each
+    if not flip:
+        taps = taps.flip(list(range(taps.ndim)))
+    if _suits_matrices(x, f, geometry):
+        return _by_matrices(x, taps, geometry, negate=gain < 0)
+    taps = taps.to(x.dtype)
+    last = -taps if gain < 0 else taps
+    if taps.ndim == 2:
+        return _by_convolution(x, last, geometry)
+    horizontal, vertical = geometry.axes()
+    return _by_convolution(_by_convolution(x, taps[None, :], horizontal), last[:, None], vertical)
+
+
+def _by_convolution(x: torch.Tensor, taps: torch.Tensor, geometry: Geometry) -> torch.Tensor:
+    """Correlate with `taps` [KH, KW], one group per channel."""
+    (up_x, up_y), (down_x, down_y), (x0, x1, y0, y1) = geometry
+    channels = x.shape[1]
+    if up_x == up_y == 1:
+        padding = [0, 0]
+        if x0 == x1 >= 0 and y0 == y1 >= 0:
+            padding = [y0, x0]
+        else:
+            x = _padded(x, x0, x1, y0, y1)
+        weight = taps[None, None].repeat(channels, 1, 1, 1)
+        return F.conv2d(x, weight, stride=[down_y, down_x], padding=padding, groups=channels)
+
+    if x.device.type == "cpu" and x.dtype in (torch.bfloat16, torch.float16):
+        # PyTorch has no fast transposed convolution per channel in 16 bits on the CPU: 5 to 30 times the time of this.
+        return _by_convolution(x.float(), taps.float(), geometry).to(x.dtype)
+    rows, columns = geometry._replace(down=(1, 1)).output_size(x.shape[2], x.shape[3], (taps.shape[0], taps.shape[1]))
+    top, bottom, cut_y = _cuts(x.shape[2], rows, taps.shape[0], up_y, y0)
+    left, right, cut_x = _cuts(x.shape[3], columns, taps.shape[1], up_x, x0)
+    weight = taps.flip([0, 1])[None, None].repeat(channels, 1, 1, 1)
+    y = F.conv_transpose2d(x, weight, stride=[up_y, up_x], padding=[cut_y, cut_x], groups=channels)
+    y = _padded(y, left, right, top, bottom)
+    if down_x * down_y > 1:
+        y = y[:, :, ::down_y, ::down_x]
+    return y
+
+
+def _padded(x: torch.Tensor, left: int, right: int, top: int, bottom: int) -> torch.Tensor:
+    """Zeros around, or crops; more may be cropped on one side than there is before the other side is padded."""
+    if max(left, right, top, bottom) > 0:
+        x = F.pad(x, [max(n, 0) for n in (left, right, top, bottom)])
+    rows = slice(max(-top, 0), x.shape[2] - max(-bottom, 0))
+    return x[:, :, rows, max(-left, 0) : x.shape[3] - max(-right, 0)]
+
+
+def _cuts(size: int, wanted: int, taps: int, up: int, pad: int) -> tuple[int, int, int]:
+    """Padding before and after, and the amount cut from both ends, of a full transposed convolution.
+
+    The full result has (size - 1) * up + taps entries; the wanted ones start at taps - 1 - pad.
+    """
+    start = taps - 1 - pad
+    end = (size - 1) * up + taps - start - wanted
+    cut = max(min(start, end), 0)
+    return cut - start, cut - end, cut
+
+
+def _suits_matrices(x: torch.Tensor, f: torch.Tensor, geometry: Geometry) -> bool:
+    if x.device.type != "cpu" or f.requires_grad or torch.compiler.is_compiling():
+        return False
+    if x.shape[1] > FEW_CHANNELS or f.ndim != 1:
+        return False
+    rows, columns = geometry.output_size(x.shape[2], x.shape[3], (f.shape[0], f.shape[-1]))
+    return max(x.shape[2], x.shape[3], rows, columns) <= MATRIX_LIMIT
+
+
+def _by_matrices(x: torch.Tensor, taps: torch.Tensor, geometry: Geometry, *, negate: bool) -> torch.Tensor:
+    (up_x, up_y), (down_x, down_y), (x0, _, y0, _) = geometry
+    batch, channels, height, width = x.shape
+    rows, columns = geometry.output_size(height, width, (len(taps), len(taps)))
+    taps = taps.to(torch.promote_types(taps.dtype, x.dtype))
+    left = _band(taps, height, rows, up_y, down_y, y0).to(x.dtype) * (-1 if negate else 1)
+    right = _band(taps, width, columns, up_x, down_x, x0).to(x.dtype)
+    y = x.reshape(-1, width) @ right.t()
+    y = torch.matmul(left, y.view(batch * channels, height, columns)).view(batch, channels, rows, columns)
+    return y.contiguous(memory_format=dense_layout(x))
+
+
+def _band(taps: torch.Tensor, size: int, wanted: int, up: int, down: int, pad: int) -> torch.Tensor:
+    """The matrix [wanted, size] with entry taps[i * up - o * down + pad] in row o and column i, zero outside."""
+    index = torch.arange(size) * up - (torch.arange(wanted) * down)[:, None] + pad
+    inside = (index >= 0) & (index < len(taps))
+    return torch.where(inside, taps[index.clamp(0, len(taps) - 1)], 0)
