@@ -1,0 +1,225 @@
+"""The command `train.py`: mistakes end in one line and status 2, runs leave what the docs promise."""
+
+import errno
+import io
+import json
+import os
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import dnnlib.files
+import train
+
+TINY = [
+    "--cbase=128",
+    "--cmax=8",
+    "--batch=8",
+    "--kimg=0.03",
+    "--tick=0.016",
+    "--metrics=none",
+    "--grid=2x2",
+    "--device=cpu",
+]
+
+
+def invoke(*arguments: str):
+    return CliRunner().invoke(train.main, [str(argument) for argument in arguments])
+
+
+def png(size: tuple[int, int] = (16, 16), mode: str = "RGB", seed: int = 0) -> bytes:
+    channels = len(Image.new(mode, (1, 1)).getbands())
+    pixels = np.random.RandomState(seed).randint(0, 255, (size[1], size[0], channels), np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels.squeeze(), mode=mode).save(stream, "png") if mode != "1" else None
+    return stream.getvalue()
+
+
+def make_zip(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+def good_files(count: int = 8) -> dict[str, bytes]:
+    return {f"{i:03d}.png": png(seed=i) for i in range(count)}
+
+
+def labelled(labels) -> dict[str, bytes]:
+    return good_files() | {"dataset.json": json.dumps({"labels": labels}).encode()}
+
+
+BAD_DATA = {
+    "damaged zip": (b"not a zip", [], "zip"),
+    "empty zip": ({}, [], "image"),
+    "climbing entries": (good_files() | {"../evil.png": png()}, [], "evil.png"),
+    "different sizes": (good_files() | {"zz.png": png((32, 32))}, [], "zz.png"),
+    "not square": ({"a.png": png((16, 32))}, [], "a.png"),
+    "not a power of two": ({"a.png": png((24, 24))}, [], "24"),
+    "too small": ({"a.png": png((8, 8))}, [], "16"),
+    "unreadable": (good_files() | {"zz.png": b"\x89PNG broken"}, [], "zz.png"),
+    "no labels": (good_files(), ["--cond=1"], "--cond"),
+    "labels missing for some": (labelled([["000.png", 1]]), ["--cond=1"], "dataset.json"),
+    "labels of different length": (
+        labelled([[name, [0.0] * (1 + i % 2)] for i, name in enumerate(good_files())]),
+        ["--cond=1"],
+        "dataset.json",
+    ),
+    "subset too large": (good_files(), ["--subset=9"], "--subset"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_DATA)
+def test_bad_data_is_one_line_and_status_2(tmp_path, case):
+    files, flags, expected = BAD_DATA[case]
+    path = tmp_path / "data.zip"
+    if isinstance(files, bytes):
+        path.write_bytes(files)
+    else:
+        make_zip(path, files)
+    result = invoke(f"--data={path}", f"--outdir={tmp_path / 'out'}", *TINY, *flags)
+    assert_one_line(result, expected)
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path.parent / "evil.png").exists()
+
+
+BAD_FLAGS = {
+    "no such data": (["--data=nowhere.zip"], "nowhere.zip"),
+    "k with ce": (["--loss=ce", "--k=2"], "--k"),
+    "k missing": (["--loss=rlo"], "--k"),
+    "k of the bounded form out of range": (["--loss=rlo", "--k=1"], "k"),
+    "k of the convex form out of range": (["--loss=rlo", "--k=-1", "--rlo-form=convex"], "k"),
+    "k not a number": (["--loss=rlo", "--k=nan"], "k"),
+    "batch not divisible": (["--batch=9", "--batch-gpu=2"], "--batch-gpu"),
+    "group not divisible": (["--batch=6", "--mbstd-group=4"], "--mbstd-group"),
+    "unknown preset": (["--preset=demonstration"], "--preset"),
+    "unknown metric": (["--metrics=fidd50k"], "fidd50k"),
+    "p without fixed": (["--p=0.2"], "--p"),
+    "fixed without p": (["--aug=fixed"], "--p"),
+    "target without ada": (["--aug=noaug", "--target=0.5"], "--target"),
+    "augpipe without augmentation": (["--aug=noaug", "--augpipe=bg"], "--augpipe"),
+    "resume from nothing": (["--resume=nowhere.pkl"], "nowhere.pkl"),
+    "continue nothing": (["--continue=nowhere"], "nowhere"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FLAGS)
+def test_bad_flags_are_one_line_and_status_2(tmp_path, case):
+    flags, expected = BAD_FLAGS[case]
+    result = invoke(f"--outdir={tmp_path / 'out'}", *TINY, *flags)
+    assert_one_line(result, expected)
+
+
+def assert_one_line(result, expected: str) -> None:
+    assert result.exit_code == 2, result.output
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1, result.stderr
+    assert expected in lines[0]
+    assert "Traceback" not in result.output
+
+
+def test_click_itself_refuses_with_status_2():
+    for flag in ("--cfg=unknown", "--kimg=0", "--p=2", "--seed=-1", "--grid=8", "--keep=all"):
+        result = invoke(flag)
+        assert result.exit_code == 2
+        assert "Traceback" not in result.output
+
+
+def test_folder_that_cannot_be_written(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    result = invoke(f"--outdir={blocked}", *TINY)
+    assert_one_line(result, "--outdir")
+
+
+def test_full_disk_during_a_snapshot_leaves_the_previous_files(tmp_path, monkeypatch):
+    assert invoke(f"--run-dir={tmp_path / 'run'}", *TINY, "--snap=1").exit_code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.safetensors")}
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dnnlib.files.os, "fsync", full)
+        result = invoke(f"--continue={tmp_path / 'run'}", "--kimg=0.06", "--snap=1")
+    assert_one_line(result, "No space left")
+    after = {path.name: path.read_bytes() for path in (tmp_path / "run").glob("*.safetensors")}
+    assert after == before
+    assert not list((tmp_path / "run").glob("*.tmp"))
+
+
+def test_dry_run_prints_the_configuration_and_writes_nothing(tmp_path):
+    result = invoke(f"--outdir={tmp_path / 'out'}", "--dry-run", "--loss=rlo", "--k=11", "--metrics=none")
+    assert result.exit_code == 0
+    options = json.loads(result.stdout)
+    assert options["loss"] == {"name": "rlo", "k": 11.0, "form": "bounded", "saturating": False}
+    assert options["batch_size"] == 32
+    assert options["loss_kwargs"]["r1_gamma"] == pytest.approx(0.0064)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_a_run_leaves_what_the_reference_leaves(tmp_path, mode):
+    make_zip(tmp_path / "pictures.zip", {f"{i}.png": png(mode=mode, seed=i) for i in range(8)})
+    result = invoke(
+        f"--data={tmp_path / 'pictures.zip'}", f"--outdir={tmp_path / 'out'}", *TINY, "--mirror=1", "--snap=1"
+    )
+    assert result.exit_code == 0, result.output + result.stderr
+    (run,) = (tmp_path / "out").iterdir()
+    assert run.name == "00000-pictures-mirror-auto1-kimg0.03-batch8-ce"
+    names = {path.name for path in run.iterdir()}
+    assert {
+        "training_options.json",
+        "stats.jsonl",
+        "log.txt",
+        "reals.png",
+        "fakes_init.png",
+        "fakes000000.png",
+    } <= names
+    assert "network-snapshot-000000.safetensors" in names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    with Image.open(run / "fakes000000.png") as picture:
+        assert picture.size == (32, 32)
+        assert picture.mode == mode
+    lines = [json.loads(line, parse_constant=pytest.fail) for line in (run / "stats.jsonl").read_text().splitlines()]
+    assert [line["Progress/tick"]["mean"] for line in lines] == [0, 1, 2]
+    assert lines[-1]["Progress/kimg"]["mean"] == pytest.approx(0.032)
+    for key in ("Loss/scores/fake", "Loss/G/loss", "Loss/D/loss", "Loss/r1_penalty", "Loss/pl_penalty", "Timing/Gmain"):
+        assert set(lines[0][key]) == {"num", "mean", "std"}
+
+
+def test_conditional_training_and_unfinished_runs_are_told_apart(tmp_path):
+    data = make_zip(tmp_path / "data.zip", labelled([[name, i % 3] for i, name in enumerate(good_files())]))
+    result = invoke(f"--data={data}", f"--outdir={tmp_path / 'out'}", *TINY, "--cond=1")
+    assert result.exit_code == 0, result.stderr
+    (run,) = (tmp_path / "out").iterdir()
+    options = json.loads((run / "training_options.json").read_text())
+    assert options["G_kwargs"]["c_dim"] == 3
+    # The finished run stays as it is; the same command begins the next one.
+    assert invoke(f"--data={data}", f"--outdir={tmp_path / 'out'}", *TINY, "--cond=1").exit_code == 0
+    assert sorted(path.name[:5] for path in (tmp_path / "out").iterdir()) == ["00000", "00001"]
+
+
+def test_same_seed_same_snapshot(tmp_path):
+    for name in "ab":
+        assert invoke(f"--run-dir={tmp_path / name}", *TINY, "--loss=rlo", "--k=2", "--rlo-form=convex").exit_code == 0
+    first, second = ((tmp_path / name / "network-snapshot-000000.safetensors").read_bytes() for name in "ab")
+    assert first == second
+    assert invoke(f"--run-dir={tmp_path / 'c'}", *TINY, "--seed=1").exit_code == 0
+    assert (tmp_path / "c" / "network-snapshot-000000.safetensors").read_bytes() != first
+
+
+def test_help_names_every_flag_of_the_reference():
+    text = invoke("--help").stdout
+    reference = """
+        outdir gpus snap metrics seed dry-run data cond subset mirror cfg gamma kimg batch aug p target augpipe resume
+        freezed fp32 nhwc nobench allow-tf32 workers batch-gpu cbase cmax glr dlr map-depth mbstd-group desc tick
+    """
+    for name in reference.split():
+        assert re.search(rf"--{name}\b", text), name

@@ -1,0 +1,95 @@
+"""An interrupted run ends exactly where the uninterrupted one does."""
+
+import json
+import random
+
+import pytest
+
+from benchmarks.kill_test import differences, finish, kill, statistics
+from training.checkpoint import list_checkpoints
+from training.outputs import Board
+from training.progress import Progress
+
+OPTIONS = {
+    "ada": {"ada_kimg": 0.5, "target": 0.0, "p_max": 0.5},
+    "rlo, accumulated": {"loss": "rlo", "k": 2.0, "batch_gpu": 4, "mbstd_group": 4, "mirror": True},
+    "bfloat16, fixed": {"precision": "bf16", "aug": "fixed", "p": 0.5},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())
+def test_interruptions_in_the_middle_of_ticks_change_nothing(tiny, options):
+    tiny.train("whole", **options)
+    # Ticks end after steps 1, 6, 11 and 15; so these sessions end inside and at the end of ticks.
+    for steps in (3, 3, 2, 4):
+        tiny.train("parts", steps=steps, **options)
+    session = tiny.train("parts", **options)
+    assert session.continued
+    assert differences(tiny.folder / "parts", tiny.folder / "whole") == []
+    assert [line["Progress/kimg"]["mean"] for line in statistics(tiny.folder / "parts")] == [0.008, 0.048, 0.088, 0.12]
+
+
+def test_the_comparison_would_notice_another_run(tiny, whole):
+    """Without this the tests above could pass on two runs that never trained."""
+    tiny.train("other", seed=1)
+    found = differences(tiny.folder / "other", whole)
+    assert {"checkpoint", "stats.jsonl", "network-snapshot-000000.safetensors"} <= set(found)
+
+
+def test_p_has_moved_where_continuation_is_tested(tiny):
+    session = tiny.train(ada_kimg=0.5, target=0.0)
+    assert float(session.augment.p) > 0
+
+
+def test_what_was_written_after_the_checkpoint_is_written_once(tiny, whole):
+    """A session that is lost after a tick, but before its checkpoint, leaves a line that comes again."""
+    tiny.train("lost", steps=4)
+    lines = (tiny.folder / "lost" / "stats.jsonl").read_text()
+    tiny.train("lost", steps=4)
+    later = list_checkpoints(tiny.folder / "lost")[0]
+    later.unlink()
+    with open(tiny.folder / "lost" / "stats.jsonl", "a") as stream:
+        stream.write('{"Progress/kimg": {"num": 1, "me')
+    assert len((tiny.folder / "lost" / "stats.jsonl").read_text()) > len(lines)
+    tiny.train("lost")
+    assert differences(tiny.folder / "lost", whole) == []
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again(tiny, whole):
+    tiny.train("early", steps=4)
+    for path in list_checkpoints(tiny.folder / "early"):
+        path.unlink()
+    (tiny.folder / "early" / ".checkpoint-000000032.safetensors.x.tmp").write_bytes(b"half")
+    tiny.train("early")
+    assert differences(tiny.folder / "early", whole) == []
+    assert not list((tiny.folder / "early").glob(".*.tmp"))
+
+
+def test_tensorboard_shows_each_point_once(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    def session(progress: Progress, kimgs: list[int]) -> None:
+        board = Board(tmp_path, progress)
+        for kimg in kimgs:
+            board.write({"Progress/augment": kimg / 10, "Loss/G/loss": float("nan")}, kimg + 0.3)
+        board.close()
+
+    session(Progress(), [0, 2, 4, 6])
+    # Continued from a checkpoint between the ticks at 2.3 and 4.3 kimg.
+    session(Progress(nimg=3900, tick=2, tick_nimg=2300), [4, 6, 8])
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in events.Scalars("Progress/augment")] == [0, 2, 4, 6, 8]
+    assert "Loss/G/loss" not in events.Tags()["scalars"]
+
+
+def test_five_kills_change_nothing(tmp_path):
+    """SIGKILL at random moments, three of five in the middle of a save; `benchmarks/kill_test.py` does more."""
+    choose = random.Random(0)
+    finish(tmp_path / "whole")
+    killed = [kill(tmp_path / "killed", choose.uniform(0, 0.1), inside_save=i % 2 == 0) for i in range(5)]
+    assert killed == [True] * 5
+    finish(tmp_path / "killed")
+    assert differences(tmp_path / "killed", tmp_path / "whole") == []
+    finished = json.loads((tmp_path / "killed" / "finished.json").read_text())
+    assert finished["kimg"] == 0.12

@@ -1,0 +1,68 @@
+"""The memory estimate: its arithmetic, its advice, and that it is near what is measured."""
+
+import psutil
+import pytest
+import torch
+
+from benchmarks.memory import CONFIGURATIONS, measure
+from training import memory
+
+
+def test_the_largest_divisor_that_fits():
+    estimate = memory.MemoryEstimate(fixed=100.0, per_image=10.0)
+    assert estimate.total(4) == 140.0
+    assert estimate.fitting_batch_gpu(1000.0, 12) == 12
+    assert estimate.fitting_batch_gpu(165.0, 12) == 6
+    assert estimate.fitting_batch_gpu(159.0, 12) == 4
+    assert estimate.fitting_batch_gpu(105.0, 12) is None
+
+
+def test_more_of_anything_needs_more(tiny):
+    base = memory.estimate(tiny.config(), 10_000)
+    assert memory.estimate(tiny.config(), 20_000).fixed > base.fixed
+    assert memory.estimate(tiny.config(cbase=256), 10_000).per_image > base.per_image
+    assert memory.estimate(tiny.config(precision="bf16"), 10_000).per_image < base.per_image
+
+
+@pytest.mark.parametrize(
+    ("available", "text", "warns"),
+    [
+        (8 << 30, "8.0 GiB free", False),
+        (int(0.765e9), "--batch-gpu=2 should fit", True),
+        (1 << 20, "not even one image fits; lower --cbase", True),
+    ],
+)
+def test_the_advice(tiny, monkeypatch, available, text, warns):
+    monkeypatch.setattr(memory, "available_bytes", lambda device: float(available))
+    config = tiny.config(cbase=2048, cmax=64)
+    expected = memory.estimate(config, 0)
+    if "should fit" in text:
+        available = expected.total(2) + 1
+        monkeypatch.setattr(memory, "available_bytes", lambda device: available)
+    line, warned = memory.advice(config, 0, torch.device("cpu"))
+    assert text in line
+    assert "--batch-gpu=8" in line
+    assert warned == warns
+
+
+def test_what_is_measured_is_this_process():
+    resident = psutil.Process().memory_info().rss
+    before = memory.peak_bytes(torch.device("cpu"))
+    assert before >= 0.9 * resident
+    block = torch.ones(max(int(before - resident), 0) // 4 + (100 << 20) // 4)
+    assert memory.peak_bytes(torch.device("cpu")) > before + (50 << 20)
+    del block
+
+
+def test_a_run_says_what_it_expects_and_what_it_used(tiny):
+    tiny.train(steps=1)
+    lines = [line for line in (tiny.folder / "run" / "log.txt").read_text().splitlines() if line.startswith("memory")]
+    assert "expected for --batch-gpu=8" in lines[0]
+    assert "used at most in the first step" in lines[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [CONFIGURATIONS[number] for number in (0, 3, 4, 8, 10)], ids=str)
+def test_the_estimate_is_within_a_third_of_what_is_measured(options):
+    result = measure(options)
+    assert 0.75 < result["estimated"] / result["measured"] < 1.33

@@ -1,0 +1,1 @@
+"""Training: configuration, networks, augmentation, data, the loop, and the files it writes."""

@@ -1,0 +1,212 @@
+"""The typed configuration of a run: what `training_options.json` holds and `--dry-run` prints.
+
+Key names are those of the reference's `training_options.json` where it has them, so that scripts that
+read such files go on working. Defaults stand here and nowhere else; the command line's are all unset.
+"""
+
+import dataclasses
+import json
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dnnlib import UserError
+from training.networks import DiscriminatorConfig, GeneratorConfig
+
+
+@dataclass(frozen=True)
+class DatasetOptions:
+    """Which images: arguments of `training.dataset.ImageDataset`; `path` None is the built-in faces."""
+
+    path: str | None = None
+    use_labels: bool = False
+    max_size: int | None = None
+    xflip: bool = False
+    resolution: int = 32
+    random_seed: int = 0
+
+
+@dataclass(frozen=True)
+class AdamOptions:
+    """Adam before the correction for lazy regularisation."""
+
+    lr: float = 0.0025
+    betas: tuple[float, float] = (0.0, 0.99)
+    eps: float = 1e-8
+
+
+@dataclass(frozen=True)
+class AdversarialOptions:
+    """Arguments of `rooted.adversarial_loss`."""
+
+    name: str = "ce"
+    k: float | None = None
+    form: str = "bounded"
+    saturating: bool = False
+
+
+@dataclass(frozen=True)
+class RegularizationOptions:
+    """What the phases add to the adversarial loss (Karras et al. 2020, appendix B; Mescheder et al. 2018).
+
+    Attributes:
+        r1_gamma: weight of R1; 0 switches the phase off.
+        pl_weight, pl_decay, pl_batch_shrink: path-length regularisation; weight 0 switches it off.
+        style_mixing_prob: probability that a micro-batch mixes two latents.
+        G_reg_interval, D_reg_interval: steps from one regularisation phase to the next.
+    """
+
+    r1_gamma: float = 10.0
+    pl_weight: float = 2.0
+    pl_decay: float = 0.01
+    pl_batch_shrink: int = 2
+    style_mixing_prob: float = 0.9
+    G_reg_interval: int = 4
+    D_reg_interval: int = 16
+
+
+@dataclass(frozen=True)
+class AugmentOptions:
+    """Adaptive discriminator augmentation (Karras et al. 2020a).
+
+    Attributes:
+        mode: "ada", "fixed" or "noaug".
+        pipe: a key of `training.augment.AUGPIPES`.
+        p: the initial probability.
+        target: the r_t that ADA steers to.
+        p_max: the bound of p; 0.8 keeps augmentations from leaking into the generated images.
+        interval: steps from one adjustment to the next.
+        kimg: thousands of images in which p can move by 1.
+    """
+
+    mode: str = "ada"
+    pipe: str = "bgc"
+    p: float = 0.0
+    target: float = 0.6
+    p_max: float = 1.0
+    interval: int = 4
+    kimg: float = 500.0
+
+
+@dataclass(frozen=True)
+class PrecisionOptions:
+    """How numbers are computed, not what is computed.
+
+    Attributes:
+        dtype: "float32", "bfloat16" or "float16" for the convolutions of the `num_fp16_res` highest
+            resolutions.
+        channels_last: memory layout of these layers.
+        allow_tf32, cudnn_benchmark: as in PyTorch.
+        ops: "auto", "native" or "torch".
+        cuda_graphs: capture whole phases as CUDA graphs; no effect on the CPU.
+    """
+
+    dtype: str = "float32"
+    num_fp16_res: int = 4
+    channels_last: bool = False
+    allow_tf32: bool = False
+    cudnn_benchmark: bool = True
+    ops: str = "auto"
+    cuda_graphs: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Everything that determines a run. One instance describes it completely, with the data's content.
+
+    Attributes:
+        G_kwargs, D_kwargs: the networks' architectures.
+        total_kimg: length in thousands of real images shown to the discriminator.
+        batch_size: images per step over all processes; batch_gpu: images per micro-batch.
+        ema_kimg: half-life of the generator's average; ema_rampup: its limit relative to the progress,
+            None for no limit.
+        kimg_per_tick: progress report interval; *_snapshot_ticks in ticks, 0 for only the last.
+        resume: a snapshot whose weights the run starts from.
+        dataset_hash: content hash of the images, so that a continued run notices changed data.
+    """
+
+    G_kwargs: GeneratorConfig
+    D_kwargs: DiscriminatorConfig
+    description: str = ""
+    random_seed: int = 0
+    num_gpus: int = 1
+    device: str = "cpu"
+    training_set_kwargs: DatasetOptions = field(default_factory=DatasetOptions)
+    G_opt_kwargs: AdamOptions = field(default_factory=AdamOptions)
+    D_opt_kwargs: AdamOptions = field(default_factory=AdamOptions)
+    loss: AdversarialOptions = field(default_factory=AdversarialOptions)
+    loss_kwargs: RegularizationOptions = field(default_factory=RegularizationOptions)
+    augment_kwargs: AugmentOptions = field(default_factory=AugmentOptions)
+    precision: PrecisionOptions = field(default_factory=PrecisionOptions)
+    total_kimg: float = 25000
+    batch_size: int = 32
+    batch_gpu: int = 32
+    ema_kimg: float = 10.0
+    ema_rampup: float | None = 0.05
+    kimg_per_tick: float = 4.0
+    image_snapshot_ticks: int = 50
+    network_snapshot_ticks: int = 50
+    metrics: tuple[str, ...] = ()
+    grid: tuple[int, int] | None = None
+    workers: int = 3
+    resume: str | None = None
+    resume_partial: bool = False
+    dataset_hash: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As nested dictionaries of JSON values."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TrainingConfig":
+        """The inverse of `to_dict`; an unknown key is a `UserError`."""
+        return _build(cls, values, "")
+
+    def same_run_as(self, other: "TrainingConfig") -> bool:
+        """Whether both describe the same training, whatever it is computed on.
+
+        The number of processes and the micro-batch may differ; the sum of their gradients does not.
+        """
+        return dataclasses.replace(self, **FREE_TO_CHANGE) == dataclasses.replace(other, **FREE_TO_CHANGE)
+
+
+FREE_TO_CHANGE = {"num_gpus": 0, "device": "", "batch_gpu": 0, "workers": 0, "precision": PrecisionOptions()}
+"""What a run is computed on, with a value to put in its place when two runs are compared."""
+
+
+def load_config(run_dir: Path) -> TrainingConfig:
+    """Read `training_options.json` of a run directory.
+
+    Raises:
+        UserError: no such file, or not one that this program wrote.
+    """
+    path = Path(run_dir) / "training_options.json"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{run_dir} is not a run directory: it has no training_options.json") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    values.pop("run_dir", None)
+    return TrainingConfig.from_dict(values)
+
+
+def _build(cls: type, values: Any, where: str) -> Any:
+    """Build the dataclass `cls` from nested dictionaries, refusing unknown keys."""
+    if not isinstance(values, dict):
+        raise UserError(f"training_options.json: '{where or 'the file'}' should be an object")
+    types = typing.get_type_hints(cls)
+    names = {f.name for f in dataclasses.fields(cls)}
+    arguments = {}
+    for name, value in values.items():
+        if name not in names:
+            raise UserError(
+                f"training_options.json: unknown key '{where}{name}' (written by another program or version?)"
+            )
+        if dataclasses.is_dataclass(types[name]):
+            value = _build(types[name], value, f"{where}{name}.")
+        elif isinstance(value, list):
+            value = tuple(value)
+        arguments[name] = value
+    return cls(**arguments)

@@ -1,0 +1,91 @@
+"""How much memory a run will take, said before it starts, and how much it took."""
+
+import re
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import torch
+
+from training.config import TrainingConfig
+
+# Saved feature maps per layer and image, in units of the layer's output, in the most demanding phase, and what the
+# process needs besides; fitted to the peaks that benchmarks/memory.py measures on a CPU (docs/running.md, 'Memory').
+# The value for CUDA is not measured.
+_COPIES_PER_LAYER = 5.5
+_BASE_BYTES = {"cpu": 0.75e9, "cuda": 1.2e9}
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes that a process is expected to need: `fixed` plus `per_image` for each image of a micro-batch."""
+
+    fixed: float
+    per_image: float
+
+    def total(self, batch_gpu: int) -> float:
+        """Bytes for a micro-batch of that many images."""
+        return self.fixed + self.per_image * batch_gpu
+
+    def fitting_batch_gpu(self, available: float, batch_per_process: int) -> int | None:
+        """The largest divisor of `batch_per_process` that fits; None if not even one image does."""
+        sizes = [n for n in range(batch_per_process, 0, -1) if batch_per_process % n == 0]
+        return next((n for n in sizes if self.total(n) <= available), None)
+
+
+def estimate(config: TrainingConfig, parameters: int) -> MemoryEstimate:
+    """Estimate for one process of the run; `parameters` is the number of parameters of G and D together."""
+    element = 4 if config.precision.dtype == "float32" else 2
+    per_image = 0.0
+    resolution = config.G_kwargs.img_resolution
+    size = resolution
+    while size >= 4:
+        reduced = config.precision.dtype != "float32" and size << config.precision.num_fp16_res > resolution
+        width = config.G_kwargs.channels(size) + config.D_kwargs.channels(size)
+        per_image += 2 * width * size * size * (element if reduced else 4)
+        size //= 2
+    # Weights, gradients, both Adam moments and the average of the generator: about 5 copies.
+    fixed = parameters * 4 * 5 + _BASE_BYTES.get(config.device, 1e9)
+    return MemoryEstimate(fixed, per_image * _COPIES_PER_LAYER)
+
+
+def count_parameters(*networks: torch.nn.Module) -> int:
+    """The number of parameters of all networks together."""
+    return sum(parameter.numel() for network in networks for parameter in network.parameters())
+
+
+def available_bytes(device: torch.device) -> float:
+    """Free memory of the device."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    return float(psutil.virtual_memory().available)
+
+
+def peak_bytes(device: torch.device) -> float:
+    """The most memory that this process has used so far on the device."""
+    if device.type == "cuda":
+        return float(torch.cuda.max_memory_reserved(device))
+    # Not ru_maxrss: that includes the process that this one was started from.
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    kilobytes = int(found.group(1)) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes * 1024.0
+
+
+def advice(config: TrainingConfig, parameters: int, device: torch.device) -> tuple[str, bool]:
+    """A line about the expected memory, and whether it is a warning."""
+    expected = estimate(config, parameters)
+    available = available_bytes(device)
+    needed = expected.total(config.batch_gpu)
+    text = (
+        f"memory: about {needed / 2**30:.1f} GiB expected for --batch-gpu={config.batch_gpu}, "
+        f"{available / 2**30:.1f} GiB free"
+    )
+    if needed <= available:
+        return text, False
+    fitting = expected.fitting_batch_gpu(available, config.batch_size // config.num_gpus)
+    remedy = (
+        f"--batch-gpu={fitting} should fit" if fitting else "not even one image fits; lower --cbase or the resolution"
+    )
+    return f"{text}: {remedy}", True

@@ -1,0 +1,129 @@
+"""The phases of a training step as data, and how one of them is run over its micro-batches."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from dnnlib import UserError
+from torch_utils.distributed import World
+from torch_utils.timing import Stopwatch
+from training.config import TrainingConfig
+from training.cuda_graphs import GraphedMicroBatch, GraphMismatch
+from training.parameters import LazyAdam
+from training.randomness import seed_generators
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This process's share of the real images of one step: [n, C, H, W] in [-1, 1] and labels [n, c_dim]."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One kind of update.
+
+    Attributes:
+        name: Gmain, Greg, Dmain or Dreg.
+        compute: back-propagates the weighted loss of a micro-batch.
+        network: whose parameters it updates; optimizer: with what.
+        interval: every how many steps; its loss is multiplied by it (lazy regularisation).
+        finish: called after the micro-batches with the all-reduce function, or None.
+    """
+
+    name: str
+    compute: Callable[..., None]
+    network: torch.nn.Module
+    optimizer: LazyAdam
+    interval: int
+    finish: Callable[[Callable], None] | None = None
+
+
+class PhaseRunner:
+    """Runs phases with gradients that do not depend on how the batch is split.
+
+    Micro-batch m of a step holds the images m * batch_gpu ... of the step, whichever process has it, and
+    draws its random numbers from (seed, images seen, phase, m). So one process that accumulates and
+    several that share the work compute the same sum, up to rounding.
+
+    Args:
+        fake_labels: count -> labels [count, c_dim] drawn from those of the training set.
+        accumulators: gives the tensors that phases add to besides the gradient; needed for CUDA graphs, which are
+            captured at a phase's first run. None runs phases eagerly.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        world: World,
+        device: torch.device,
+        fake_labels: Callable[[int], torch.Tensor],
+        accumulators: Callable[[], list[torch.Tensor]] | None = None,
+    ) -> None:
+        self._config, self._world, self._device, self._fake_labels = config, world, device, fake_labels
+        self._rounds = config.batch_size // (world.size * config.batch_gpu)
+        self._accumulators = accumulators
+        self._graphs: dict[str, GraphedMicroBatch] = {}
+        self.stopwatch = Stopwatch(device)
+
+    def run(self, phase: Phase, nimg: int, batch: Batch) -> torch.Tensor:
+        """Compute the gradient over the whole batch, update, and return the gradient's norm."""
+        with self.stopwatch.measure(phase.name):
+            self.accumulate(phase, nimg, batch)
+            if phase.finish is not None:
+                phase.finish(self._world.all_reduce)
+            return phase.optimizer.step(self._world.all_reduce)
+
+    def accumulate(self, phase: Phase, nimg: int, batch: Batch) -> None:
+        """Back-propagate every micro-batch of this process into the phase's flat gradient."""
+        size = self._config.batch_gpu
+        phase.network.requires_grad_(True)
+        try:
+            compute = self._graph(phase, batch) if self._accumulators is not None else self._eager(phase)
+            phase.optimizer.zero_grad()
+            for i in range(self._rounds):
+                seed_generators(self._config.random_seed, nimg, phase.name, self._world.rank * self._rounds + i)
+                real = slice(i * size, (i + 1) * size)
+                compute(c=self._fake_labels(size), real=batch.images[real], real_c=batch.labels[real])
+        finally:
+            phase.network.requires_grad_(False)
+
+    def _eager(self, phase: Phase) -> Callable[..., None]:
+        """One micro-batch of a phase, with latents from the default generator of the device."""
+        shape = self._config.batch_gpu, self._config.G_kwargs.z_dim
+        weight = phase.interval / (self._rounds * self._world.size)
+
+        def compute(**inputs: torch.Tensor) -> None:
+            phase.compute(weight, z=torch.randn(shape, device=self._device), **inputs)
+
+        return compute
+
+    def _graph(self, phase: Phase, batch: Batch) -> Callable[..., None]:
+        """The captured micro-batch of a phase, made at its first run."""
+        if phase.name not in self._graphs:
+            size = self._config.batch_gpu
+            inputs = {"c": self._fake_labels(size), "real": batch.images[:size], "real_c": batch.labels[:size]}
+            try:
+                graph = GraphedMicroBatch(self._eager(phase), inputs, phase.optimizer.gradient, self._accumulators)
+            except GraphMismatch as error:
+                raise UserError(
+                    f"--cuda-graphs: {phase.name} differs from eager ({error}); leave the option out"
+                ) from error
+            self._graphs[phase.name] = graph
+        return self._graphs[phase.name]
+
+
+def build_phases(config: TrainingConfig, objective: object, G_opt: LazyAdam, D_opt: LazyAdam) -> list[Phase]:
+    """The phases in their order; a regularisation of weight zero has none."""
+    options = config.loss_kwargs
+    G, D = objective.G, objective.D
+    phases = [Phase("Gmain", objective.Gmain, G, G_opt, 1, objective.finish_w_avg)]
+    if options.pl_weight > 0:
+        phases.append(Phase("Greg", objective.Greg, G, G_opt, options.G_reg_interval, objective.finish_path_lengths))
+    phases.append(Phase("Dmain", objective.Dmain, D, D_opt, 1))
+    if options.r1_gamma > 0:
+        phases.append(Phase("Dreg", objective.Dreg, D, D_opt, options.D_reg_interval))
+    return phases

@@ -1,0 +1,84 @@
+"""How far a run has come, and what makes it stop before its end."""
+
+import os
+import signal
+import threading
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+CONTINUE_STATUS = 75
+"""Exit status of a run that was asked to stop and can be continued (EX_TEMPFAIL of sysexits.h)."""
+
+
+_ONE_SIGNAL_SECONDS = 0.5
+
+
+@dataclass
+class Progress:
+    """Counters of a run.
+
+    Attributes:
+        nimg: real images shown so far; tick: reports so far; tick_nimg: `nimg` at the last report.
+        elapsed: seconds of training in all sessions; snapshot_nimg: `nimg` at the last network snapshot.
+        best: metric name, value and nimg of the best snapshot.
+    """
+
+    nimg: int = 0
+    tick: int = 0
+    tick_nimg: int = 0
+    elapsed: float = 0.0
+    tick_elapsed: float = 0.0
+    maintenance: float = 0.0
+    best: dict[str, Any] = field(default_factory=dict)
+    snapshots: list[dict[str, Any]] = field(default_factory=list)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All counters."""
+        return asdict(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up what `state_dict` gave."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+class StopRequest:
+    """Turns SIGINT, SIGTERM, SIGUSR1 and a time limit into a question that the loop asks.
+
+    The first signal lets the current step end, so that the state can be saved; a second one ends the
+    process at once. Signals within half a second count as one, as a terminal and a launcher may both deliver
+    the same. Use it as a context manager in the main thread.
+    """
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+    def __init__(self, max_hours: float | None = None) -> None:
+        self._deadline = None if max_hours is None else time.monotonic() + max_hours * 3600
+        self.reason = ""
+        self._received_at: float | None = None
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopRequest":
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._handle) for number in self.SIGNALS}
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _frame: Any) -> None:
+        now = time.monotonic()
+        if self._received_at is None:
+            self._received_at = now
+        elif now - self._received_at > _ONE_SIGNAL_SECONDS:
+            os._exit(128 + number)
+        self.reason = f"received {signal.Signals(number).name}"
+
+    @property
+    def is_set(self) -> bool:
+        """Whether to save and stop."""
+        if not self.reason and self._deadline is not None and time.monotonic() > self._deadline:
+            self.reason = "--max-hours reached"
+        return bool(self.reason)

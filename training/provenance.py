@@ -1,0 +1,34 @@
+"""Where a snapshot comes from: the loss, the data and the versions that made it."""
+
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.config import TrainingConfig
+from training.dataset import ImageDataset
+
+
+def versions() -> dict[str, str]:
+    """Versions of this project and of what its numbers depend on."""
+    try:
+        own = metadata.version("rooted-stylegan")
+    except metadata.PackageNotFoundError:
+        own = "not installed"
+    return {"rooted-stylegan": own, "torch": torch.__version__, "python": platform.python_version()}
+
+
+def snapshot_metadata(config: TrainingConfig, dataset: ImageDataset) -> dict[str, Any]:
+    """What every snapshot of a run carries; the same for the same run, so that snapshots are reproducible."""
+    training_set = {**vars(config.training_set_kwargs), "content_hash": config.dataset_hash}
+    if training_set["path"] is not None and Path(training_set["path"]).exists():
+        training_set["path"] = str(Path(training_set["path"]).resolve())
+    return {
+        "loss": vars(config.loss),
+        "training_set": training_set,
+        "class_names": dataset.class_names,
+        "dataset_hash": config.dataset_hash,
+        "versions": versions(),
+    }
