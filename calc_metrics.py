@@ -1,0 +1,123 @@
+"""Measure generated images: `python calc_metrics.py --network=FILE --metrics=fid50k_full,kid50k_full`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from dnnlib import UserError
+from dnnlib.cli import door
+
+BOOL = {"type": bool, "metavar": "BOOL"}
+
+
+class NameList(click.ParamType):
+    """`a,b,c`."""
+
+    name = "list"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
+        """Split at commas."""
+        if isinstance(value, tuple):
+            return value
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+@click.command(context_settings={"max_content_width": 110})
+@click.option("--network", "networks", metavar="FILE", multiple=True, help="Network file or URL; can be repeated.")
+@click.option("--run", "run_dir", metavar="DIR", help="All snapshots of a run directory; see --best and --last.")
+@click.option("--last", "which", flag_value="last", help="With --run: the newest snapshot only.")
+@click.option("--best", "which", flag_value="best", help="With --run: the one with the best recorded metric.")
+@click.option("--real", metavar="PATH", help="Compare two folders or zips: the real images.")
+@click.option("--fake", metavar="PATH", help="Compare two folders or zips: the images to judge.")
+@click.option(
+    "--metrics",
+    "names",
+    type=NameList(),
+    default=(),
+    metavar="LIST",
+    help="Names separated by commas [fid50k_full, or swd where no detector can be had]; --list-metrics.",
+)
+@click.option("--data", metavar="PATH", help="Training data, if it is not where it was at training.")
+@click.option("--mirror", **BOOL, help="Whether the data was mirrored [as at training].")
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of latents, labels, noise, subsets [0].")
+@click.option("--bootstrap", type=int, default=0, metavar="B", help="95 % intervals from B resamples, say 100 [0].")
+@click.option("--detector", metavar="FILE", help="TorchScript network instead of Inception, VGG16 or DINOv2.")
+@click.option("--offline", is_flag=True, help="Fetch nothing; detectors from ROOTED_DETECTOR_DIR or the cache.")
+@click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N [auto].")
+@click.option("--batch", "batch_size", type=click.IntRange(min=1), default=64, help="Images at a time [64].")
+@click.option("--gpus", type=click.IntRange(min=1), default=1, help="Processes on this machine [1].")
+@click.option("--verbose", **BOOL, default=True, help="Show progress on stderr [true].")
+@click.option("--list-metrics", is_flag=True, help="Print the names of metrics and stop.")
+@door
+def main(**flags: Any) -> None:
+    """Measure networks, or a folder of images, against real images.
+
+    Prints one JSON line per metric: the results and what they were computed from. If training_options.json lies
+    beside a network, the line is added to metric-NAME.jsonl there, unless it says nothing new.
+
+    \b
+    Examples:
+      python calc_metrics.py --network=run/network-snapshot-005000.safetensors --metrics=fid50k_full,kid50k_full
+      python calc_metrics.py --run=training-runs/00000-faces --metrics=fid5k_train,swd --bootstrap=100
+      python calc_metrics.py --run=training-runs/00000-faces --best --metrics=pr50k3_full,ppl2_wend --gpus=4
+      python calc_metrics.py --real=faces.zip --fake=out/ --metrics=kid5k_full --detector=my-network.pt
+    """  # noqa: D301
+    from metrics.names import list_names
+
+    if flags.pop("list_metrics"):
+        click.echo("\n".join(list_names()))
+        click.echo(
+            "Names can hold any count and real set: fid2k_train, kid300_full, pr5k3, swd1k; see docs/metrics.md."
+        )
+        return
+    gpus, device_name = flags.pop("gpus"), flags.pop("device")
+    from metrics.command import Request
+
+    request = Request(
+        **{key: value for key, value in flags.items() if key not in ("which", "verbose")},
+        which=flags["which"] or "all",
+        progress=flags["verbose"],
+    )
+    if gpus > 1 and "RANK" not in os.environ:
+        _launch(gpus)
+        return
+    _evaluate(request, device_name)
+
+
+def _evaluate(request: Any, device_name: str) -> None:
+    import torch
+
+    from metrics.command import evaluate, for_worker
+    from torch_utils.distributed import world
+
+    if device_name == "auto":
+        device_name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(device_name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device={device_name}: no such device here; choose auto, cpu, cuda or cuda:N") from error
+    with world(device.type) as here:
+        if device.type == "cuda" and here.size > 1:
+            device = torch.device("cuda", here.local_rank)
+        evaluate(for_worker(request, here), device, here)
+
+
+def _launch(processes: int) -> None:
+    """`--gpus=N` is short for torchrun on this machine; the workers get the same arguments."""
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import main as torchrun
+
+    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // processes, 1)))
+    try:
+        torchrun(["--standalone", f"--nproc-per-node={processes}", str(Path(__file__).resolve()), *sys.argv[1:]])
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        sys.exit(failure.exitcode if failure.exitcode > 0 else 1)
+
+
+if __name__ == "__main__":
+    main()

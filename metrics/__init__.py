@@ -1,0 +1,22 @@
+"""Measures of generated images: FID and its company, seeded, cached by content, and honest about small numbers.
+
+import metrics
+[result] = metrics.compute(["swd2k"], G=G_ema, dataset=dataset)
+result.results                                        # {"swd2k": ..., "swd2k_32": ..., "swd2k_16": ...}
+"""
+
+from metrics.detectors import DetectorUnavailable
+from metrics.evaluation import compare, compute
+from metrics.names import check_name, higher_is_better, is_valid_name, list_names
+from metrics.results import Result
+
+__all__ = [
+    "DetectorUnavailable",
+    "Result",
+    "check_name",
+    "compare",
+    "compute",
+    "higher_is_better",
+    "is_valid_name",
+    "list_names",
+]

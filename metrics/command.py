@@ -1,0 +1,218 @@
+"""What `calc_metrics.py` does: find networks and data, compute, print, and add to the run directory's files."""
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from tqdm import tqdm
+
+from dnnlib import UserError
+from metrics.detectors import DetectorUnavailable
+from metrics.evaluation import compare, compute
+from metrics.features import Progress
+from metrics.names import HIGHER_IS_BETTER, check_name, higher_is_better
+from metrics.results import Result, append_record, read_records
+from torch_utils.distributed import World
+from training.dataset import ImageDataset
+from training.snapshot import Snapshot, load_snapshot
+
+DEFAULT_METRIC = "fid50k_full"
+WITHOUT_DETECTOR = "swd"
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of the command line; see its help."""
+
+    networks: tuple[str, ...] = ()
+    run_dir: str | None = None
+    which: str = "all"
+    real: str | None = None
+    fake: str | None = None
+    names: tuple[str, ...] = ()
+    data: str | None = None
+    mirror: bool | None = None
+    seed: int = 0
+    bootstrap: int = 0
+    detector: str | None = None
+    offline: bool = False
+    batch_size: int = 64
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        for name in self.names:
+            check_name(name)
+        sources = [bool(self.networks), self.run_dir is not None, self.real is not None or self.fake is not None]
+        if sum(sources) != 1:
+            raise UserError("give one of --network=FILE, --run=DIR, or --real=PATH with --fake=PATH")
+        if (self.real is None) != (self.fake is None):
+            raise UserError("--real and --fake belong together: give both")
+        if self.real is not None and self.data is not None:
+            raise UserError("--data belongs to --network and --run; the real images of --fake come from --real")
+        if self.which != "all" and self.run_dir is None:
+            raise UserError(f"--{self.which} chooses among the snapshots of a run; give --run=DIR")
+
+
+def evaluate(request: Request, device: torch.device, world: World) -> None:
+    """Compute what is asked for; the main process prints a JSON line per result and appends to the run's files."""
+    if request.real is not None:
+        real, fake = ImageDataset(request.real, xflip=bool(request.mirror)), ImageDataset(request.fake)
+        if real.image_shape != fake.image_shape:
+            raise UserError(
+                f"--real has images of shape {real.image_shape}, --fake of {fake.image_shape} (channels, height, "
+                "width); make them equal with dataset_tool.py"
+            )
+        for result in _run(request, compare, device, real=real, fake=fake):
+            _publish(result.record(), None, world)
+        return
+    files = snapshots_of(request.run_dir, request.which, request.names) if request.run_dir else request.networks
+    for file in files:
+        snapshot = load_snapshot(file, offline=request.offline)
+        dataset = training_set(snapshot, request)
+        folder = Path(file).resolve().parent if "://" not in str(file) else None
+        in_run = folder is not None and (folder / "training_options.json").is_file()
+        shown = Path(file).name if in_run else str(file)
+        for result in _run(request, compute, device, G=snapshot.generator, dataset=dataset):
+            record = result.record(snapshot=shown)
+            record["computed_from"] = {**record["computed_from"], "network_hash": snapshot.hash}
+            record["source"] = "calc_metrics"
+            if "cur_nimg" in snapshot.metadata:
+                record["nimg"] = snapshot.metadata["cur_nimg"]
+            _publish(record, folder if in_run else None, world)
+
+
+def snapshots_of(run_dir: str, which: str, names: tuple[str, ...]) -> list[Path]:
+    """The snapshots of a run directory, oldest first; `which` is "all", "last" or "best".
+
+    The best is the one with the best value in `metric-<name>.jsonl`, of the first metric asked for that has
+    values, else of any that has.
+
+    Raises:
+        UserError: no such folder, no snapshots, or no values to choose the best by.
+    """
+    folder = Path(run_dir)
+    if not folder.is_dir():
+        raise UserError(f"--run={run_dir}: there is no such folder")
+    snapshots = sorted([*folder.glob("network-snapshot-*.safetensors"), *folder.glob("network-snapshot-*.pkl")])
+    if not snapshots:
+        raise UserError(f"--run={run_dir}: the folder has no network-snapshot-* files")
+    if which == "last":
+        return snapshots[-1:]
+    return [_best(folder, snapshots, names)] if which == "best" else snapshots
+
+
+def _best(folder: Path, snapshots: list[Path], names: tuple[str, ...]) -> Path:
+    recorded = [path.name.removeprefix("metric-").removesuffix(".jsonl") for path in folder.glob("metric-*.jsonl")]
+    by_name = {path.name: path for path in snapshots}
+    for name in [*(n for n in names if n in recorded), *sorted(recorded, key=_preference)]:
+        values = {}
+        for record in read_records(folder / f"metric-{name}.jsonl"):
+            numbers = list((record.get("results") or {}).values())
+            if numbers and record.get("snapshot_pkl") in by_name:
+                values[record["snapshot_pkl"]] = numbers[0]
+        if values:
+            choose = max if higher_is_better(name) else min
+            return by_name[choose(values, key=values.__getitem__)]
+    raise UserError(f"--best: {folder} has no values in metric-*.jsonl yet; compute some with --run={folder} first")
+
+
+def _preference(name: str) -> tuple[int, str]:
+    """Distances before fractions, FID before all."""
+    return (0 if name.startswith("fid") else 2 if name.startswith(HIGHER_IS_BETTER) else 1, name)
+
+
+def training_set(snapshot: Snapshot, request: Request) -> ImageDataset | None:
+    """The data that a network was trained on, as training saw it; `--data` and `--mirror` take precedence.
+
+    Raises:
+        UserError: the data is not where it was at training, and no `--data`.
+    """
+    known: dict[str, Any] = snapshot.metadata.get("training_set") or {}
+    path = request.data if request.data is not None else known.get("path")
+    generator = snapshot.generator
+    if path is None and "content_hash" not in known:
+        return None  # metrics without real images can do without; others will ask for --data
+    if path is not None and not str(path).startswith("builtin:") and not Path(path).exists():
+        remedy = "give --data" if request.data is None else "check the path"
+        raise UserError(f"there is no data at {path}, where the network was trained on; {remedy}")
+    dataset = ImageDataset(
+        path,
+        resolution=generator.img_resolution,
+        use_labels=generator.c_dim > 0,
+        max_size=known.get("max_size"),
+        xflip=bool(known.get("xflip")) if request.mirror is None else request.mirror,
+        random_seed=known.get("random_seed") or 0,
+    )
+    if dataset.num_channels != generator.img_channels:
+        raise UserError(
+            f"the network makes images of {generator.img_channels} channels, {path} has {dataset.num_channels}; "
+            "give the data it was trained on with --data"
+        )
+    if (
+        request.data is None
+        and request.mirror is None
+        and known.get("content_hash")
+        not in (
+            None,
+            dataset.content_hash(),
+        )
+    ):
+        click.echo(f"note: the images at {path} are not those of the training any more", err=True)
+    return dataset
+
+
+def _run(request: Request, function: Any, device: torch.device, **inputs: Any) -> list[Result]:
+    names = request.names or (DEFAULT_METRIC,)
+    with _progress_bar(request.progress) as progress:
+        options = {
+            "seed": request.seed,
+            "device": device,
+            "batch_size": request.batch_size,
+            "detector": request.detector,
+            "offline": request.offline,
+            "bootstrap": request.bootstrap,
+            "progress": progress,
+        }
+        try:
+            return function(names, **inputs, **options)
+        except DetectorUnavailable as error:
+            if request.names:
+                raise
+            click.echo(f"note: computing {WITHOUT_DETECTOR} instead of {DEFAULT_METRIC}: {error}", err=True)
+            return function((WITHOUT_DETECTOR,), **inputs, **options)
+
+
+def _publish(record: dict[str, Any], run_dir: Path | None, world: World) -> None:
+    if not world.is_main:
+        return
+    click.echo(json.dumps(record, allow_nan=False))
+    if run_dir is not None:
+        append_record(run_dir, record)
+
+
+@contextmanager
+def _progress_bar(wanted: bool) -> Iterator[Progress | None]:
+    """A bar on stderr that is renamed as the work goes on; none in worker processes or where not wanted."""
+    if not wanted:
+        yield None
+        return
+    with tqdm(unit="img", file=sys.stderr, leave=False) as bar:
+
+        def show(label: str, done: int, total: int) -> None:
+            if bar.desc != f"{label}: ":
+                bar.reset(total)
+                bar.set_description(label)
+            bar.update(done - bar.n)
+
+        yield show
+
+
+def for_worker(request: Request, world: World) -> Request:
+    """The request as a process other than the main one carries it out: silently."""
+    return request if world.is_main else replace(request, progress=False)

@@ -1,0 +1,85 @@
+"""Precision and recall, density and coverage: does each set lie in the neighbourhoods of the other?
+
+The manifold of a set is the union of balls around its points, each with the distance to the point's k-th
+nearest neighbour in the set as its radius. Distances are in float64 and computed in tiles.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+TILE_VALUES = 2**25  # distances held at a time, 256 MiB
+
+
+@dataclass(frozen=True)
+class Manifold:
+    """Per-point values whose means are the measures; a bootstrap resamples them.
+
+    Attributes:
+        in_real: [M] how many real balls hold each generated point.
+        in_generated: [N] whether any generated ball holds each real point, 0 or 1; None if not asked for.
+        real_ball_used: [N] whether each real ball holds any generated point, 0 or 1.
+    """
+
+    in_real: torch.Tensor
+    in_generated: torch.Tensor | None
+    real_ball_used: torch.Tensor
+
+
+def compare_manifolds(real: torch.Tensor, generated: torch.Tensor, k: int, *, recall: bool) -> Manifold:
+    """Count which points lie in which balls, for features [N, D] and [M, D].
+
+    Args:
+        real: features, more than k rows.
+        generated: features, more than k rows.
+        k: the neighbour that gives the radius.
+        recall: whether to build the manifold of the generated points, too.
+    """
+    if min(len(real), len(generated)) <= k:
+        raise ValueError(f"radii of the {k}th neighbour need more than {k} rows")
+    real, generated = real.double(), generated.double()
+    inside, used = _points_in_balls(generated, real, radii(real, k))
+    in_generated = None
+    if recall:
+        in_generated = (_points_in_balls(real, generated, radii(generated, k))[0] > 0).double().cpu()
+    return Manifold(inside.double().cpu(), in_generated, used.double().cpu())
+
+
+def precision_recall(manifold: Manifold) -> tuple[float, float]:
+    """Fraction of generated points in the real manifold, and the reverse (Kynkaanniemi et al. 2019)."""
+    return float((manifold.in_real > 0).double().mean()), float(manifold.in_generated.mean())
+
+
+def density_coverage(manifold: Manifold, k: int) -> tuple[float, float]:
+    """Mean number of real balls around a generated point over k; fraction of real balls in use (Naeem et al. 2020)."""
+    return float(manifold.in_real.mean()) / k, float(manifold.real_ball_used.mean())
+
+
+def radii(points: torch.Tensor, k: int) -> torch.Tensor:
+    """The distance of each row of [N, D] to its k-th nearest other row: [N]."""
+    values = []
+    for start, distances in _distance_tiles(points, points):
+        rows = torch.arange(len(distances), device=points.device)
+        distances[rows, rows + start] = torch.inf
+        values.append(distances.kthvalue(k, dim=1).values)
+    return torch.cat(values)
+
+
+def _points_in_balls(points: torch.Tensor, centres: torch.Tensor, radius: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """(how many balls hold each point [N], whether each ball holds a point [M])."""
+    counts, used = [], torch.zeros(len(centres), dtype=torch.bool, device=points.device)
+    for _, distances in _distance_tiles(points, centres):
+        inside = distances <= radius
+        counts.append(inside.sum(dim=1))
+        used |= inside.any(dim=0)
+    return torch.cat(counts), used
+
+
+def _distance_tiles(x: torch.Tensor, y: torch.Tensor):
+    """(first row, distances [rows, M]) over x [N, D] against y [M, D]."""
+    squares = y.square().sum(dim=1)
+    step = max(1, TILE_VALUES // len(y))
+    for start in range(0, len(x), step):
+        rows = x[start : start + step]
+        squared = torch.addmm(rows.square().sum(dim=1, keepdim=True) + squares, rows, y.T, alpha=-2)
+        yield start, squared.clamp_(min=0).sqrt_()

@@ -1,0 +1,112 @@
+"""What a metric gives: numbers, their intervals, and what they were computed from."""
+
+import importlib.metadata
+import json
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dnnlib import UserError
+from torch_utils.timing import format_time
+
+_IDENTITY = ("metric", "snapshot_pkl", "results", "intervals", "not_computed")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One metric of one network or folder.
+
+    Attributes:
+        metric: its name; with a detector file of the user the name carries the file's hash.
+        results: the numbers by key; one key, the metric's name, for most metrics.
+        intervals: 95 % bootstrap intervals by the same keys, empty without `bootstrap`.
+        provenance: data, detector, counts, seed and versions, as JSON values.
+        total_time: seconds.
+        num_gpus: number of processes.
+        not_computed: why there are no numbers, None if there are.
+    """
+
+    metric: str
+    results: dict[str, float]
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    total_time: float = 0.0
+    num_gpus: int = 1
+    not_computed: str | None = None
+
+    def record(self, snapshot: str | None = None, num_gpus: int | None = None) -> dict[str, Any]:
+        """The object of a line of `metric-<name>.jsonl`: the reference's keys, then where the numbers come from.
+
+        Args:
+            snapshot: the network's file, relative to the run directory.
+            num_gpus: number of processes, if not the one of the computation.
+        """
+        record: dict[str, Any] = {
+            "results": self.results,
+            "metric": self.metric,
+            "total_time": self.total_time,
+            "total_time_str": format_time(self.total_time),
+            "num_gpus": self.num_gpus if num_gpus is None else num_gpus,
+            "snapshot_pkl": snapshot,
+            "timestamp": time.time(),
+        }
+        if self.intervals:
+            record["intervals"] = {key: list(bounds) for key, bounds in self.intervals.items()}
+        if self.not_computed is not None:
+            record["not_computed"] = self.not_computed
+        return {**record, "computed_from": self.provenance}
+
+
+def append_record(folder: str | os.PathLike, record: dict[str, Any]) -> bool:
+    """Append a record to `metric-<name>.jsonl` in a run directory, unless an equal one is there.
+
+    Equal means: the same numbers of the same snapshot, whenever, however fast and by which program.
+
+    Returns:
+        Whether the line was written.
+    """
+    path = Path(folder) / f"metric-{record['metric']}.jsonl"
+    try:
+        existing = path.read_text(encoding="utf-8") if path.exists() else ""
+        if any(_identity(old) == _identity(record) for old in _parse_lines(existing)):
+            return False
+        separator = "" if not existing or existing.endswith("\n") else "\n"
+        with open(path, "a", encoding="utf-8") as stream:
+            stream.write(separator + json.dumps(record, allow_nan=False) + "\n")
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+    return True
+
+
+def read_records(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """The records of a `metric-*.jsonl`; lines cut off by a crash are left out."""
+    return _parse_lines(Path(path).read_text(encoding="utf-8"))
+
+
+def _parse_lines(text: str) -> list[dict[str, Any]]:
+    records = []
+    for line in text.splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # a line that a killed process left unfinished
+        if isinstance(record, dict):
+            records.append(record)
+    return records
+
+
+def _identity(record: dict[str, Any]) -> str:
+    return json.dumps({key: record.get(key) for key in _IDENTITY}, sort_keys=True)
+
+
+def installed_versions() -> dict[str, str]:
+    """Versions of the libraries that the numbers depend on, those that are installed."""
+    versions = {}
+    for package in ("rooted-stylegan", "torch", "numpy", "pillow", "torch-fidelity", "lpips", "timm"):
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,276 @@
+"""`calc_metrics.py` end to end with tiny networks and a stand-in detector."""
+
+import json
+import os
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from calc_metrics import main
+from training.dataset import ImageDataset
+from training.networks import Generator, GeneratorConfig
+from training.snapshot import save_snapshot
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+class Pooled(torch.nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        pooled = torch.nn.functional.avg_pool2d(images.to(torch.float32), 4)
+        return pooled.flatten(1)[:, ::5]
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    path = tmp_path_factory.mktemp("detector") / "pooled.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.jit.script(Pooled()).save(str(path))
+    return str(path)
+
+
+def write_images(folder: Path, count: int, seed: int) -> Path:
+    folder.mkdir()
+    random = np.random.RandomState(seed)
+    for index in range(count):
+        small = Image.fromarray(random.randint(0, 256, (4, 4, 3)).astype(np.uint8))
+        small.resize((16, 16), Image.Resampling.BICUBIC).save(folder / f"{index:03d}.png")
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_images(tmp_path / "data", 30, 0)
+
+
+@pytest.fixture
+def run_dir(tmp_path, data):
+    """A run directory with three snapshots of tiny networks."""
+    folder = tmp_path / "00000-data"
+    folder.mkdir()
+    (folder / "training_options.json").write_text("{}")
+    dataset = ImageDataset(data, max_size=20, xflip=True)
+    config = GeneratorConfig(
+        z_dim=8, c_dim=0, w_dim=8, img_resolution=16, img_channels=3, mapping_layers=1, channel_base=64, channel_max=8
+    )
+    for kimg in (0, 1, 2):
+        torch.manual_seed(kimg)
+        training_set = {
+            "path": str(data),
+            "use_labels": False,
+            "max_size": 20,
+            "xflip": True,
+            "resolution": 16,
+            "random_seed": 0,
+            "content_hash": dataset.content_hash(),
+        }
+        save_snapshot(
+            folder / f"network-snapshot-{kimg:06d}.safetensors",
+            G=None,
+            D=None,
+            G_ema=Generator(config),
+            metadata={"training_set": training_set, "cur_nimg": 1000 * kimg, "class_names": None},
+        )
+    return folder
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch):
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("ROOTED_DETECTOR_DIR", raising=False)
+
+    def invoke(*arguments: object):
+        done = CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
+        return done.exit_code, [json.loads(line) for line in done.stdout.splitlines() if line[:1] == "{"], done.stderr
+
+    return invoke
+
+
+def snapshot(run_dir: Path, kimg: int = 1) -> Path:
+    return run_dir / f"network-snapshot-{kimg:06d}.safetensors"
+
+
+def test_one_network(call, run_dir, detector):
+    status, records, errors = call(
+        f"--network={snapshot(run_dir)}", "--metrics=fid70_train,swd", f"--detector={detector}", "--bootstrap=3"
+    )
+    assert status == 0, errors
+    assert [len(record["results"]) for record in records] == [1, 2]
+    first = records[0]
+    assert first["metric"].startswith("fd_")
+    assert first["snapshot_pkl"] == "network-snapshot-000001.safetensors"
+    assert {"total_time", "total_time_str", "num_gpus", "timestamp", "intervals"} <= set(first)
+    assert first["nimg"] == 1000
+    source = first["computed_from"]
+    assert (source["num_real"], source["num_gen"], source["real_set"], source["seed"]) == (40, 70, "train", 0)
+    assert source["detector"]["file"] == "pooled.pt"
+    assert len(source["dataset_hash"]) == len(source["detector"]["sha256"]) == 64
+    assert source["network_hash"]
+    assert "torch" in source["versions"]
+    for record in records:
+        lines = (run_dir / f"metric-{record['metric']}.jsonl").read_text().splitlines()
+        assert [json.loads(line) for line in lines] == [record]
+
+
+def test_equal_lines_are_not_repeated_and_others_are_kept(call, run_dir):
+    for seed in (0, 0, 1):
+        assert call(f"--network={snapshot(run_dir)}", "--metrics=swd70", f"--seed={seed}")[0] == 0
+    lines = (run_dir / "metric-swd70.jsonl").read_text().splitlines()
+    assert len(lines) == 2
+    assert {json.loads(line)["computed_from"]["seed"] for line in lines} == {0, 1}
+
+
+def test_a_line_cut_off_by_a_crash_is_survived(call, run_dir):
+    file = run_dir / "metric-swd70.jsonl"
+    file.write_text('{"results": {"swd70": 1.0}, "metr')
+    assert call(f"--network={snapshot(run_dir)}", "--metrics=swd70")[0] == 0
+    assert json.loads(file.read_text().splitlines()[-1])["metric"] == "swd70"
+
+
+def test_whole_run_last_and_best(call, run_dir):
+    status, records, _ = call(f"--run={run_dir}", "--metrics=swd70")
+    assert status == 0
+    assert [record["snapshot_pkl"][-13:-12] for record in records] == ["0", "1", "2"]
+    _, [last], _ = call(f"--run={run_dir}", "--last", "--metrics=swd70")
+    assert last["snapshot_pkl"] == "network-snapshot-000002.safetensors"
+    best = min(records, key=lambda record: record["results"]["swd70"])
+    _, [chosen], _ = call(f"--run={run_dir}", "--best", "--metrics=swd70_train")
+    assert chosen["snapshot_pkl"] == best["snapshot_pkl"]
+    lines = [
+        json.dumps(
+            {"metric": "pr5k3", "results": {"pr5k3_precision": value}, "snapshot_pkl": snapshot(run_dir, k).name}
+        )
+        for k, value in ((0, 0.1), (1, 0.9), (2, 0.2))
+    ]
+    (run_dir / "metric-pr5k3.jsonl").write_text("\n".join(lines))
+    (run_dir / "metric-swd70.jsonl").unlink()
+    (run_dir / "metric-swd70_train.jsonl").unlink()
+    _, [chosen], _ = call(f"--run={run_dir}", "--best", "--metrics=swd70")
+    assert chosen["snapshot_pkl"] == snapshot(run_dir, 1).name  # precision: higher is better
+
+
+def test_two_networks_outside_a_run(call, run_dir, tmp_path):
+    files = []
+    for kimg in (0, 1):
+        files.append(tmp_path / f"net{kimg}.safetensors")
+        files[-1].write_bytes(snapshot(run_dir, kimg).read_bytes())
+    before = set(tmp_path.iterdir())
+    status, records, _ = call(*(f"--network={file}" for file in files), "--metrics=swd70")
+    assert status == 0
+    assert [record["snapshot_pkl"] for record in records] == [str(file) for file in files]
+    assert {path for path in tmp_path.iterdir() if path.name != "cache"} == {p for p in before if p.name != "cache"}
+
+
+def test_two_folders(call, data, tmp_path, detector):
+    fake = write_images(tmp_path / "fake", 25, 1)
+    status, records, errors = call(
+        f"--real={data}", f"--fake={fake}", "--metrics=fid5k_full,kid5k_full,swd", f"--detector={detector}"
+    )
+    assert status == 0, errors
+    assert [record["computed_from"]["num_gen"] for record in records] == [25, 25, 25]
+    assert records[0]["metric"].endswith("_25_full")
+    _, [same], _ = call(f"--real={data}", f"--fake={data}", "--metrics=fid5k_full", f"--detector={detector}")
+    [value] = same["results"].values()
+    assert value == pytest.approx(0, abs=1e-6 * 128**2)  # the features are pixels up to 255
+
+
+def test_without_a_detector_the_default_is_swd(call, run_dir):
+    status, [record], errors = call(f"--network={snapshot(run_dir)}", "--offline")
+    assert status == 0
+    assert record["metric"] == "swd"
+    assert "computing swd instead of fid50k_full" in errors
+
+
+def test_other_data_and_mirror(call, run_dir, tmp_path):
+    other = write_images(tmp_path / "other", 22, 5)
+    _, [record], _ = call(f"--network={snapshot(run_dir)}", "--metrics=swd_train", f"--data={other}", "--mirror=false")
+    assert record["computed_from"]["num_real"] == 20  # the subset's size stays that of the training
+
+
+def test_changed_data_is_pointed_out(call, run_dir, data):
+    assert "not those" not in call(f"--network={snapshot(run_dir)}", "--metrics=swd_train")[2]
+    for file in data.iterdir():
+        Image.open(file).rotate(90).save(file)
+    status, _, errors = call(f"--network={snapshot(run_dir)}", "--metrics=swd_train")
+    assert status == 0
+    assert "not those of the training any more" in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give one of --network"),
+        (["--network=a", "--run=b"], "give one of --network"),
+        (["--real=a"], "belong together"),
+        (["--real=a", "--fake=b", "--data=c"], "--data belongs to"),
+        (["--network=a", "--last"], "--last chooses"),
+        (["--network=nowhere.safetensors"], "nowhere.safetensors"),
+        (["--run=nowhere"], "no such folder"),
+        (["--run=."], "no network-snapshot"),
+        (["--network=a", "--metrics=fid50k_ful"], "nearest are fid50k_full"),
+        (["--network=a", "--device=abacus"], "--device=abacus"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(call, arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, records, errors = call(*arguments)
+    assert status == 2
+    assert records == []
+    assert message in errors
+    assert errors.startswith("error: ")
+    assert errors.count("\n") == 1
+
+
+def test_mistakes_that_need_a_network(call, run_dir, data, tmp_path):
+    file = snapshot(run_dir)
+    for arguments, message in (
+        (["--metrics=fid50k_full", "--offline"], "ROOTED_DETECTOR_DIR"),
+        (["--metrics=swd", f"--data={tmp_path / 'gone'}"], "check the path"),
+        (["--metrics=swd", "--bootstrap=1"], "--bootstrap"),
+    ):
+        status, records, errors = call(f"--network={file}", *arguments)
+        assert (status, records) == (2, [])
+        assert message in errors
+    data.rename(tmp_path / "moved")
+    status, _, errors = call(f"--network={file}", "--metrics=swd")
+    assert status == 2
+    assert "give --data" in errors
+    status, _, errors = call(f"--run={run_dir}", "--best", "--metrics=swd")
+    assert status == 2
+    assert "--best" in errors
+
+
+def test_names_are_listed(call):
+    done = CliRunner().invoke(main, ["--list-metrics"])
+    assert done.exit_code == 0
+    assert "fid50k_full" in done.stdout
+    assert "swd" in done.stdout
+
+
+def test_two_processes_print_once_and_the_same(run_dir, data, detector, tmp_path):
+    environment = {**os.environ, "DNNLIB_CACHE_DIR": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
+    outcomes = []
+    for gpus in (1, 2):
+        done = subprocess.run(
+            [
+                *(sys.executable, str(ROOT / "calc_metrics.py"), f"--network={snapshot(run_dir)}", f"--gpus={gpus}"),
+                *("--metrics=fid130_train,swd70", f"--detector={detector}", "--device=cpu", "--verbose=0"),
+            ],
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+        outcomes.append([json.loads(line) for line in done.stdout.splitlines()])
+    assert [record["results"] for record in outcomes[0]] == [record["results"] for record in outcomes[1]]
+    assert [record["num_gpus"] for record in outcomes[1]] == [2, 2]
+    assert len((run_dir / "metric-swd70.jsonl").read_text().splitlines()) == 1

@@ -1,0 +1,59 @@
+"""One process of a group of WORLD_SIZE: `python evaluate_in_processes.py FOLDER`; started by test_processes.py.
+
+Evaluates the stand-in generator with the stand-in detector of FOLDER; process RANK writes FOLDER/<size>-<rank>.json.
+"""
+
+import datetime
+import json
+import os
+import sys
+from pathlib import Path
+
+import conftest
+import numpy as np
+import torch
+import torch.distributed as dist
+
+import metrics
+from dnnlib import UserError
+from training.dataset import ImageDataset
+
+NAMES = [
+    *("fid150_train", "fid_inf150_full", "kid150_full", "pr150_3_full", "dc150_5_train", "is150"),
+    *("ppl2_wend_70", "ppl_zfull_70", "swd70_train"),
+]
+
+
+def main() -> None:
+    folder, size, rank = Path(sys.argv[1]), int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
+    torch.set_num_threads(1)
+    if size > 1:
+        store = dist.FileStore(str(folder / f"store-{size}"), size)
+        dist.init_process_group(
+            "gloo", store=store, rank=rank, world_size=size, timeout=datetime.timedelta(seconds=120)
+        )
+    dataset = ImageDataset.from_arrays(conftest.coloured_images(96), labels=np.arange(96) % 3, xflip=True)
+    options = {
+        "dataset": dataset,
+        "detector": folder / "stand-in.pt",
+        "cache_dir": folder / f"cache-{size}",
+        "bootstrap": 2,
+    }
+    results = metrics.compute(NAMES, G=conftest.StandInGenerator(c_dim=3), seed=4, **options)
+
+    failing = conftest.StandInGenerator(c_dim=3)
+    if rank == size - 1:
+        with torch.no_grad():
+            failing.to_img[0, 0] = float("nan")
+    try:
+        metrics.compute(["fid100_train"], G=failing, **options)
+        failure = None
+    except UserError as error:
+        failure = str(error)
+    outcome = {r.metric: {"results": r.results, "intervals": r.intervals} for r in results}
+    (folder / f"{size}-{rank}.json").write_text(json.dumps({"outcome": outcome, "failure": failure}))
+    if size > 1:
+        dist.destroy_process_group()
+
+
+main()
