@@ -1,0 +1,1 @@
+"""Pictures and videos from a trained generator: latents, labels, rendering, style mixing, interpolation."""

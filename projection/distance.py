@@ -1,0 +1,182 @@
+"""Distances between images as sums of squared feature differences: LPIPS (VGG16), a TorchScript file, or pixels.
+
+A distance object maps images [N, C, R, R] in [-1, 1] (C from 1 to 4) to features [N, F], float32, differentiable, so
+that the distance of two images is the sum of squared differences of their rows and targets are computed once.
+"""
+
+import inspect
+import math
+import os
+import warnings
+from pathlib import Path
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+
+from dnnlib import UserError
+
+LARGEST = 256  # pixels; larger images are reduced by area before perceptual features are computed
+VGG16_FILE = "vgg16-397923af.pth"
+VGG16_URL = f"https://download.pytorch.org/models/{VGG16_FILE}"
+
+
+class Distance(Protocol):
+    """What `project` minimises."""
+
+    name: str
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Features [N, F] of images [N, C, R, R] in [-1, 1]."""
+        ...
+
+
+class PixelDistance:
+    """Mean squared differences summed over a pyramid of 2 x 2 means down to 4 pixels. Needs no download."""
+
+    name = "pixel"
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """All levels side by side, each scaled by 1 / sqrt(its number of values)."""
+        levels = []
+        level = images.to(torch.float32)
+        while True:
+            flat = level.flatten(1)
+            levels.append(flat / math.sqrt(flat.shape[1]))
+            if level.shape[-1] <= 4:
+                return torch.cat(levels, dim=1)
+            level = F.avg_pool2d(level, 2)
+
+
+class LpipsDistance:
+    """LPIPS 0.1 with VGG16 (Zhang et al. 2018), as the `lpips` package computes it.
+
+    Args:
+        device: where to compute.
+        network: an `lpips.LPIPS(net="vgg")` to use instead of the published weights.
+
+    Raises:
+        UserError: package or weights missing; the message says where to put the weights.
+    """
+
+    name = "lpips"
+
+    def __init__(self, device: torch.device | str = "cpu", network: torch.nn.Module | None = None) -> None:
+        self._lpips = (network if network is not None else _published_lpips()).to(device).eval().requires_grad_(False)
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """Unit-length VGG activations, weighted by the square roots of LPIPS's weights over all pixels."""
+        x = self._lpips.scaling_layer(reduce(three_channels(images)))
+        parts = []
+        for activation, linear in zip(self._lpips.net(x), self._lpips.lins, strict=True):
+            length = activation.square().sum(dim=1, keepdim=True).sqrt()
+            weight = linear.model[-1].weight.clamp(min=0)  # [1, C, 1, 1]
+            height, width = activation.shape[2:]
+            parts.append((activation / (length + 1e-10) * (weight / (height * width)).sqrt()).flatten(1))
+        return torch.cat(parts, dim=1)
+
+
+class TorchScriptDistance:
+    """A TorchScript module from a file: images [N, 3, R, R] in [0, 255] to features [N, F].
+
+    Detectors in NVIDIA's format, whose forward takes `resize_images` and `return_lpips`, are called with False and
+    True.
+
+    Raises:
+        UserError: no such file, or no TorchScript.
+    """
+
+    def __init__(self, path: str | os.PathLike, device: torch.device | str = "cpu") -> None:
+        self.name = Path(path).name
+        try:
+            self._module = torch.jit.load(str(path), map_location=device).eval()
+        except (RuntimeError, ValueError, OSError) as error:
+            reason = str(error).strip().splitlines()[0][:120]
+            raise UserError(f"--distance={path} cannot be read as a TorchScript file ({reason})") from error
+        arguments = {argument.name for argument in self._module.forward.schema.arguments}
+        self._options = {
+            key: value for key, value in (("resize_images", False), ("return_lpips", True)) if key in arguments
+        }
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """The module's output, flattened."""
+        x = (reduce(three_channels(images)) + 1) * 127.5
+        return self._module(x, **self._options).flatten(1)
+
+
+def load_distance(name: str, device: torch.device | str = "cpu") -> Distance:
+    """`lpips`, `pixel`, or the path of a TorchScript file.
+
+    Raises:
+        UserError: see `LpipsDistance` and `TorchScriptDistance`; or neither a name nor a file.
+    """
+    if name == "pixel":
+        return PixelDistance()
+    if name == "lpips":
+        return LpipsDistance(device)
+    if not Path(name).is_file():
+        raise UserError(f"--distance={name} is neither lpips nor pixel nor a TorchScript file")
+    return TorchScriptDistance(name, device)
+
+
+def three_channels(images: torch.Tensor) -> torch.Tensor:
+    """RGB in [-1, 1] for networks that know nothing else: grey repeated, alpha composited over black and over white.
+
+    With alpha [N, 2 or 4, R, R] the result has twice the height: the two composites below each other, so that
+    neither colour nor transparency can change unnoticed.
+    """
+    channels = images.shape[1]
+    if channels in (2, 4):
+        colour, alpha = (images[:, :-1] + 1) / 2, (images[:, -1:] + 1) / 2
+        images = torch.cat([colour * alpha, colour * alpha + (1 - alpha)], dim=2) * 2 - 1
+    return images if images.shape[1] == 3 else images.expand(-1, 3, -1, -1)
+
+
+def reduce(images: torch.Tensor) -> torch.Tensor:
+    """Reduce [N, C, H, W] by whole-number area means until the width is at most 256."""
+    factor = max(1, images.shape[-1] // LARGEST)
+    return images if factor == 1 else F.avg_pool2d(images, factor)
+
+
+def _published_lpips() -> torch.nn.Module:
+    try:
+        import lpips
+    except ImportError as error:
+        raise UserError(
+            "--distance=lpips needs the package lpips: pip install 'rooted-stylegan[projection]', or --distance=pixel"
+        ) from error
+    weights = vgg16_weights()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the package calls torchvision by an old argument's name
+        network = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
+    own = {
+        name: weights[f"features.{name.split('.', 1)[1]}"]  # slice1.0.weight is features.0.weight
+        for name in network.net.state_dict()
+    }
+    network.net.load_state_dict(own)
+    return network
+
+
+def vgg16_weights() -> dict[str, torch.Tensor]:
+    """Torchvision's VGG16 weights from the hub's folder, fetched there first if it can be.
+
+    Raises:
+        UserError: neither there nor to be fetched; says which file to put where.
+    """
+    folder = Path(torch.hub.get_dir()) / "checkpoints"
+    try:
+        return torch.hub.load_state_dict_from_url(VGG16_URL, str(folder), map_location="cpu", **_safe_loading())
+    except Exception as error:  # whatever the download raised, the remedy is the same
+        raise UserError(
+            f"--distance=lpips needs {VGG16_FILE}, which could not be fetched ({_first_line(error)}); "
+            f"put {VGG16_URL} into {folder}, or use --distance=pixel"
+        ) from error
+
+
+def _safe_loading() -> dict[str, bool]:
+    known = inspect.signature(torch.hub.load_state_dict_from_url).parameters
+    return {key: value for key, value in (("check_hash", True), ("weights_only", True)) if key in known}
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]

@@ -1,0 +1,70 @@
+"""Pictures to project: found in files and folders, cropped to a square, brought to the network's size and channels."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from dnnlib import UserError
+
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A picture to project; `name` is unique among the targets and fit for a folder."""
+
+    name: str
+    path: Path
+
+
+def find_targets(paths: Sequence[str | os.PathLike]) -> list[Target]:
+    """The pictures that files and folders (not their sub-folders) give, in order.
+
+    Raises:
+        UserError: no such file or folder, or a folder without pictures.
+    """
+    Image.init()
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if path.is_dir():
+            found = sorted(file for file in path.iterdir() if file.suffix.lower() in Image.EXTENSION)
+            if not found:
+                raise UserError(f"--target={path}: the folder holds no pictures")
+            files += found
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise UserError(f"--target={path}: there is no such file or folder")
+    if not files:
+        raise UserError("--target is missing; give a picture or a folder of pictures")
+    stems = [file.stem for file in files]
+    names = [stem if stems.count(stem) == 1 else f"{i:03d}-{stem}" for i, stem in enumerate(stems)]
+    return [Target(name, file) for name, file in zip(names, files, strict=True)]
+
+
+def load_target(path: str | os.PathLike, channels: int, resolution: int) -> torch.Tensor:
+    """A picture as uint8 [channels, resolution, resolution].
+
+    Turned as its EXIF data says, cropped to its central square, resized with Lanczos, and converted to L, LA, RGB or
+    RGBA for 1, 2, 3 or 4 channels.
+
+    Raises:
+        UserError: unreadable.
+    """
+    try:
+        with Image.open(path) as picture:
+            picture = ImageOps.exif_transpose(picture).convert(MODES[channels])
+    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"--target={path} cannot be read as a picture ({error}); convert it to PNG or JPEG") from error
+    side = min(picture.size)
+    left, top = (picture.width - side) // 2, (picture.height - side) // 2
+    picture = picture.crop((left, top, left + side, top + side))
+    if side != resolution:
+        picture = picture.resize((resolution, resolution), Image.Resampling.LANCZOS)
+    array = np.asarray(picture).reshape(resolution, resolution, channels)
+    return torch.from_numpy(array.transpose(2, 0, 1).copy())

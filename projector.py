@@ -1,0 +1,165 @@
+"""Find latents that show given pictures: `python projector.py --network=FILE --target=PICTURE --outdir=DIR`."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import click
+import torch
+from tqdm import tqdm
+
+from dnnlib import UserError
+from dnnlib.cli import door
+from generation.latents import parse_class
+from generation.renderer import pick_device
+from projection import load_distance, project
+from projection.distance import Distance
+from projection.optimization import ProjectionResult, Step
+from projection.outputs import can_plot, measurements, write_outputs
+from projection.targets import Target, find_targets, load_target
+from projection.video import Film
+from torch_utils.video import require_ffmpeg
+from training.snapshot import Snapshot, load_snapshot
+
+
+@click.command()
+@click.option("--network", required=True, metavar="FILE|URL", help="Snapshot or official pickle.")
+@click.option(
+    "--target", "targets", required=True, multiple=True, metavar="PICTURE|DIR",
+    help="What to project; may be given several times. Pictures are cropped to their central square; for faces align "
+    "them first as the training data was (docs/projector.md names a tool).",
+)  # fmt: skip
+@click.option("--outdir", required=True, metavar="DIR", help="For the files; with several targets a folder for each.")
+@click.option("--space", type=click.Choice(["w", "w+"]), default="w", show_default=True,
+              help="One latent for all layers, or one for each: closer, but edits worse.")  # fmt: skip
+@click.option("--num-steps", type=click.IntRange(min=1), default=1000, show_default=True)
+@click.option("--pti-steps", type=click.IntRange(min=0), default=0, show_default=True,
+              help="Then fit the network itself (pivotal tuning), for each target; 350 is usual.")  # fmt: skip
+@click.option("--distance", default="lpips", show_default=True, metavar="lpips|pixel|FILE",
+              help="What is minimised: LPIPS (VGG16), several pixel scales (no download), or TorchScript.")  # fmt: skip
+@click.option("--class", "class_name", metavar="NUMBER|NAME", help="For conditional networks; or cat=0.5,dog=0.5.")
+@click.option("--seed", type=click.IntRange(min=0), default=303, show_default=True)
+@click.option("--save-video", type=bool, default=None, metavar="BOOL",
+              help="proj.mp4 of the optimisation  [default: if ffmpeg is there]")  # fmt: skip
+@click.option(
+    "--video-every", type=click.IntRange(min=1), default=4, show_default=True, help="Steps from frame to frame."
+)
+@click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True,
+              help="Targets optimised at once; the result does not depend on it.")  # fmt: skip
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N")
+@door
+def main(
+    network: str,
+    targets: tuple[str, ...],
+    outdir: str,
+    space: str,
+    num_steps: int,
+    pti_steps: int,
+    distance: str,
+    class_name: str | None,
+    seed: int,
+    save_video: bool | None,
+    video_every: int,
+    batch: int,
+    device: str,
+) -> None:
+    """Project pictures into the latent space of a trained network.
+
+    For each target, --outdir gets target.png, proj.png, comparison.png, projected_w.npz (key w, for
+    generate.py --projected-w), projected_noise.safetensors, loss.csv, loss.png, projection.json, proj.mp4
+    and, after pivotal tuning, tuned-network.safetensors. The step with the smallest distance is kept.
+
+    \b
+    Examples:
+      python projector.py --network=network.safetensors --target=face.png --outdir=out
+      python projector.py --network=network.safetensors --target=faces/ --space=w+ --distance=pixel --outdir=out
+    """  # noqa: D301 - click wants the character \\b
+    found = find_targets(targets)
+    if save_video is None:
+        save_video = _can_write_video()
+    elif save_video:
+        require_ffmpeg()
+    where = pick_device(device)
+    snapshot = load_snapshot(network)
+    G = snapshot.generator
+    label = _label(snapshot, class_name)
+    pictures = torch.stack([load_target(t.path, G.img_channels, G.img_resolution) for t in found])
+    measure = load_distance(distance, where)
+    folders = _make_folders(Path(outdir), found)
+
+    settings = {
+        "network": Path(network).name, "network_hash": snapshot.hash, "space": space, "num_steps": num_steps,
+        "pti_steps": pti_steps, "distance": measure.name, "class": class_name, "seed": seed,
+    }  # fmt: skip
+    if not can_plot():
+        click.echo("loss.png is left out: it needs matplotlib (pip install 'rooted-stylegan[projection]')", err=True)
+    for first in range(0, len(found), batch):
+        part = slice(first, first + batch)
+        films = [Film(picture) for picture in pictures[part]] if save_video else []
+        with _progress(num_steps + pti_steps * len(found[part]), films, video_every) as report:
+            result = project(
+                G, pictures[part], c=label, space=space, num_steps=num_steps, pti_steps=pti_steps, distance=measure,
+                seed=seed, device=where, progress=report,
+            )  # fmt: skip
+        for i, target in enumerate(found[part]):
+            write_outputs(
+                folders[first + i], result, i, pictures[first + i], {"target": target.path.name, **settings}, snapshot
+            )
+            if films:
+                films[i].write(folders[first + i] / "proj.mp4")
+            click.echo(_summary(target, result, i, measure, folders[first + i]))
+
+
+def _label(snapshot: Snapshot, name: str | None) -> torch.Tensor | None:
+    """The label [c_dim] of a class given by number, name or mixture."""
+    c_dim = snapshot.generator.c_dim
+    if c_dim == 0 and name is not None:
+        raise UserError("--class: this network is not conditional; leave it out")
+    label = parse_class(name, c_dim, snapshot.metadata.get("class_names"))
+    return None if label is None else label[0]
+
+
+def _can_write_video() -> bool:
+    try:
+        require_ffmpeg()
+    except UserError:
+        return False
+    return True
+
+
+def _make_folders(outdir: Path, targets: list[Target]) -> list[Path]:
+    folders = [outdir] if len(targets) == 1 else [outdir / target.name for target in targets]
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"--outdir: cannot make {folder} ({error.strerror}); choose another folder") from error
+    return folders
+
+
+@contextlib.contextmanager
+def _progress(total: int, films: list[Film], video_every: int) -> Iterator[Callable[[Step], None]]:
+    """A function to be called with every `Step`: moves the bar and appends to the films."""
+    with tqdm(total=total, unit="step") as bar:
+
+        def report(step: Step) -> None:
+            bar.update()
+            bar.set_postfix_str(f"{step.stage} distance {step.distance.mean():.4g}", refresh=False)
+            if films and (step.step % video_every == 0 or step.step == step.total - 1):
+                for image, i in zip(step.images, step.targets, strict=True):
+                    films[i].add(image)
+
+        yield report
+
+
+def _summary(target: Target, result: ProjectionResult, i: int, distance: Distance, folder: Path) -> str:
+    values = measurements(result, i)
+    before = f" (before tuning {values['pivot_distance']:.4g})" if "pivot_distance" in values else ""
+    return (
+        f"{target.path.name}: {distance.name} distance {values['final_distance']:.4g}{before}, "
+        f"PSNR {values['psnr_db']:.2f} dB, best step {values['best_step']} -> {folder}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+import pytest
+import torch
+
+from dnnlib import UserError
+from projection import distance as module
+from projection.distance import LpipsDistance, PixelDistance, TorchScriptDistance, load_distance, three_channels
+
+
+def squared(distance, a, b):
+    return (distance.features(a) - distance.features(b)).square().sum(dim=1)
+
+
+@pytest.fixture
+def pair():
+    torch.manual_seed(0)
+    return torch.rand(2, 3, 64, 64) * 2 - 1, torch.rand(2, 3, 64, 64) * 2 - 1
+
+
+@pytest.fixture
+def random_lpips():
+    """LPIPS with VGG16 of random weights: its formula without the download."""
+    lpips = pytest.importorskip("lpips")
+    torch.manual_seed(0)
+    return lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
+
+
+def test_lpips_is_what_the_package_computes(random_lpips, pair):
+    ours = squared(LpipsDistance(network=random_lpips), *pair)
+    with torch.no_grad():
+        theirs = random_lpips(*pair).flatten()
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+def test_lpips_has_gradients_and_takes_every_mode(random_lpips):
+    distance = LpipsDistance(network=random_lpips)
+    for channels in (1, 2, 3, 4):
+        image = torch.rand(1, channels, 32, 32, requires_grad=True)
+        squared(distance, image, torch.zeros(1, channels, 32, 32)).sum().backward()
+        assert image.grad.abs().sum() > 0
+        assert image.grad.isfinite().all()
+
+
+def test_large_images_are_reduced_first(random_lpips):
+    distance = LpipsDistance(network=random_lpips)
+    large = torch.rand(1, 3, 512, 512)
+    small = torch.nn.functional.avg_pool2d(large, 2)
+    torch.testing.assert_close(distance.features(large), distance.features(small))
+
+
+def test_pixel_distance_by_hand():
+    a, b = torch.rand(2, 3, 8, 8), torch.rand(2, 3, 8, 8)
+    expected = (a - b).square().mean(dim=(1, 2, 3))
+    coarse = (a - b).reshape(2, 3, 4, 2, 4, 2).mean(dim=(3, 5))
+    torch.testing.assert_close(squared(PixelDistance(), a, b), expected + coarse.square().mean(dim=(1, 2, 3)))
+
+
+def test_alpha_and_the_colour_below_it():
+    opaque = torch.ones(1, 4, 8, 8)
+    clear = torch.ones(1, 4, 8, 8)
+    clear[:, 3] = -1
+    hidden = clear.clone()
+    hidden[:, :3] = -1
+    assert not torch.equal(three_channels(opaque), three_channels(clear))
+    torch.testing.assert_close(three_channels(hidden), three_channels(clear))  # colour nobody sees
+    assert three_channels(opaque).shape == (1, 3, 16, 8)
+
+
+def test_torchscript_files(tmp_path, pair):
+    class Plain(torch.nn.Module):
+        def forward(self, x):
+            return x.mean(dim=(2, 3))
+
+    class Detector(torch.nn.Module):
+        def forward(self, x, resize_images: bool = True, return_lpips: bool = False):
+            scale = 1.0 if return_lpips and not resize_images else 0.0
+            return x.mean(dim=(2, 3)) * scale
+
+    for i, kind in enumerate((Plain, Detector)):
+        path = tmp_path / f"{i}.pt"
+        torch.jit.script(kind()).save(str(path))
+        distance = load_distance(str(path))
+        assert isinstance(distance, TorchScriptDistance)
+        assert distance.name == f"{i}.pt"
+        torch.testing.assert_close(distance.features(pair[0]), (pair[0].mean(dim=(2, 3)) + 1) * 127.5)
+    (tmp_path / "bad.pt").write_bytes(b"nothing of the kind")
+    with pytest.raises(UserError, match=r"--distance=.*bad\.pt cannot be read as a TorchScript file"):
+        load_distance(str(tmp_path / "bad.pt"))
+
+
+def test_missing_weights_give_one_line_with_the_remedy(monkeypatch, tmp_path):
+    pytest.importorskip("lpips")
+
+    def no_network(*args, **kwargs):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", no_network)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(module, "_safe_loading", dict)
+    with pytest.raises(UserError) as caught:
+        load_distance("lpips")
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "vgg16-397923af.pth" in message
+    assert str(tmp_path / "checkpoints") in message
+    assert "--distance=pixel" in message
+
+
+def test_neither_name_nor_file():
+    with pytest.raises(UserError, match="--distance=psnr is neither lpips nor pixel"):
+        load_distance("psnr")

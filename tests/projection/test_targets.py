@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+from PIL import Image
+
+from dnnlib import UserError
+from projection.targets import find_targets, load_target
+
+
+def picture(path, mode="RGB", size=(30, 20), colour=None):
+    Image.new(mode, size, colour or {"L": 9, "RGB": (200, 10, 10), "RGBA": (200, 10, 10, 80)}[mode]).save(path)
+    return path
+
+
+def test_files_and_folders(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    for name in ("a/one.png", "a/two.png", "b/one.png"):
+        picture(tmp_path / name)
+    (tmp_path / "a" / "notes.txt").write_text("no picture")
+    found = find_targets([tmp_path / "a", tmp_path / "b" / "one.png"])
+    assert [target.name for target in found] == ["000-one", "two", "002-one"]
+
+
+def test_mistakes_are_named(tmp_path):
+    with pytest.raises(UserError, match="there is no such file"):
+        find_targets([tmp_path / "nowhere.png"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="holds no pictures"):
+        find_targets([tmp_path / "empty"])
+    (tmp_path / "bad.png").write_bytes(b"\x89PNG nothing")
+    with pytest.raises(UserError, match=r"bad\.png cannot be read as a picture"):
+        load_target(tmp_path / "bad.png", 3, 16)
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "RGB"), (3, "L"), (4, "RGB"), (3, "RGBA"), (2, "RGBA")])
+def test_channels_follow_the_network(tmp_path, channels, mode):
+    image = load_target(picture(tmp_path / "p.png", mode), channels, 16)
+    assert image.shape == (channels, 16, 16)
+    if channels == 4:
+        assert (image[3] == 255).all()
+
+
+def test_the_central_square_is_taken_and_exif_obeyed(tmp_path):
+    array = np.zeros((10, 30, 3), np.uint8)
+    array[:, 10:20] = 255
+    Image.fromarray(array).save(tmp_path / "wide.png")
+    assert (load_target(tmp_path / "wide.png", 3, 10) == 255).all()
+    exif = Image.Exif()
+    exif[274] = 6  # turned by 90 degrees
+    half = np.zeros((16, 16, 3), np.uint8)
+    half[:8] = 255
+    Image.fromarray(half).save(tmp_path / "turned.png", exif=exif)
+    turned = load_target(tmp_path / "turned.png", 1, 16)
+    assert turned[0, :, 8:].float().mean() > 250
+    assert turned[0, :, :8].float().mean() < 5
