@@ -1,0 +1,114 @@
+"""A metric over one run, and what is read off it: final, best, average value, images and seconds to reach a value."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Better = Literal["lower", "higher"]
+HIGHER_IS_BETTER = ("pr", "dc", "is", "eq")  # precision and recall, density and coverage, inception score, equivariance
+COLLAPSE_FACTOR = 2.0  # a run whose last value is this many times worse than its own best one has collapsed
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric over one run: image counts, training seconds (without evaluation) and values, all of equal length."""
+
+    nimg: tuple[int, ...]
+    seconds: tuple[float, ...]
+    value: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        assert len(self.nimg) == len(self.seconds) == len(self.value)
+        assert all(a < b for a, b in zip(self.nimg, self.nimg[1:], strict=False)), "image counts must increase"
+
+    @property
+    def diverged(self) -> bool:
+        """Whether any value is infinite or not a number."""
+        return not all(math.isfinite(v) for v in self.value)
+
+
+def better_direction(metric: str) -> Better:
+    """`higher` for precision, recall, density, coverage, inception score, equivariance; `lower` for all others."""
+    return "higher" if metric.startswith(HIGHER_IS_BETTER) else "lower"
+
+
+def final_value(curve: Curve) -> float:
+    """The value at the largest image count."""
+    return curve.value[-1]
+
+
+def best_value(curve: Curve, better: Better) -> tuple[float, int]:
+    """The best value and the image count where it was first seen."""
+    pick = min if better == "lower" else max
+    best = pick(curve.value)
+    return best, curve.nimg[curve.value.index(best)]
+
+
+def average_value(curve: Curve) -> float:
+    """The mean of the curve over images (trapezoids): low when a run gets good early, even if all end alike."""
+    if len(curve.nimg) < 2:
+        return curve.value[0]
+    x = np.asarray(curve.nimg, dtype=np.float64)
+    y = np.asarray(curve.value, dtype=np.float64)
+    return float(np.sum((y[1:] + y[:-1]) / 2 * np.diff(x)) / (x[-1] - x[0]))
+
+
+def collapsed(curve: Curve, better: Better) -> bool:
+    """Whether the last value is `COLLAPSE_FACTOR` times worse than the best one of the same run."""
+    best, _ = best_value(curve, better)
+    last = final_value(curve)
+    return last > COLLAPSE_FACTOR * best if better == "lower" else last < best / COLLAPSE_FACTOR
+
+
+def first_reached(curve: Curve, level: float, better: Better) -> tuple[float, float] | None:
+    """Images and training seconds at which the curve first reaches `level`, linear between evaluations; None: never."""
+    sign = 1.0 if better == "lower" else -1.0
+    gaps = [sign * (v - level) for v in curve.value]
+    for i, gap in enumerate(gaps):
+        if gap > 0:
+            continue
+        if i == 0:
+            return float(curve.nimg[0]), curve.seconds[0]
+        share = gaps[i - 1] / (gaps[i - 1] - gap)
+        return (
+            curve.nimg[i - 1] + share * (curve.nimg[i] - curve.nimg[i - 1]),
+            curve.seconds[i - 1] + share * (curve.seconds[i] - curve.seconds[i - 1]),
+        )
+    return None
+
+
+@dataclass(frozen=True)
+class Band:
+    """Several seeds of one loss: at every image count that all have, the mean, lowest and highest value."""
+
+    nimg: list[int]
+    seconds: list[float]
+    mean: list[float]
+    low: list[float]
+    high: list[float]
+    sd: list[float | None]
+    n: int
+
+
+def band(curves: Sequence[Curve]) -> Band | None:
+    """The seeds' spread at the image counts common to all `curves`; None without curves or common counts."""
+    if not curves:
+        return None
+    common = sorted(set.intersection(*(set(c.nimg) for c in curves)))
+    if not common:
+        return None
+    rows = np.array([[c.value[c.nimg.index(n)] for n in common] for c in curves])
+    seconds = np.array([[c.seconds[c.nimg.index(n)] for n in common] for c in curves])
+    sd = rows.std(axis=0, ddof=1).tolist() if len(curves) > 1 else [None] * len(common)
+    return Band(
+        nimg=common,
+        seconds=seconds.mean(axis=0).tolist(),
+        mean=rows.mean(axis=0).tolist(),
+        low=rows.min(axis=0).tolist(),
+        high=rows.max(axis=0).tolist(),
+        sd=sd,
+        n=len(curves),
+    )

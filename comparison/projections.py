@@ -1,0 +1,160 @@
+"""Projections of real pictures with the first and the last snapshot of every loss (Fig. 5 of the paper)."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from comparison.collect import Run
+from comparison.design import Design
+from dnnlib import UserError, atomic_write
+from projection import load_distance, project
+from projection.distance import Distance
+from projection.targets import find_targets, load_target
+from torch_utils.images import save_image, to_uint8
+from training.dataset import ImageDataset
+from training.snapshot import load_snapshot
+
+FOLDER = "projections"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A picture to project: uint8 [C, R, R], its label [label_dim] where there are labels, and what it is."""
+
+    name: str
+    image: torch.Tensor
+    label: torch.Tensor | None
+
+
+def choose_targets(design: Design, run: Run, count: int) -> list[Target]:
+    """Pictures of the data set, not among those that the run was trained on where it used a subset."""
+    options = run.options["training_set_kwargs"]
+    labelled = bool(options.get("use_labels"))
+    everything = ImageDataset(options["path"], use_labels=labelled)
+    seen: set[bytes] = set()
+    if design.subset is not None and design.subset < len(everything):
+        subset = ImageDataset(options["path"], max_size=design.subset, random_seed=options.get("random_seed", 0))
+        seen = {_digest(subset.image(i)) for i in range(len(subset))}
+    targets: list[Target] = []
+    for i in np.random.RandomState(0).permutation(len(everything)):
+        if len(targets) == count:
+            break
+        if _digest(image := everything.image(int(i))) in seen:
+            continue
+        label = torch.from_numpy(everything.label(int(i))) if labelled else None
+        kind = "held-out" if seen else "training"
+        targets.append(Target(f"{kind} image {i}", torch.from_numpy(image.copy()), label))
+    return targets
+
+
+def load_targets(paths: Sequence[str], run: Run) -> list[Target]:
+    """Pictures from files and folders, in the size and channels of the run."""
+    if run.options["training_set_kwargs"].get("use_labels"):
+        raise UserError("--projection-target: these networks need labels; use --projections, which knows them")
+    snapshot = load_snapshot(next(iter(run.snapshots.values())))
+    G = snapshot.generator
+    return [
+        Target(target.name, load_target(target.path, G.img_channels, G.img_resolution), None)
+        for target in find_targets(paths)
+    ]
+
+
+def choose_distance(name: str, device: torch.device, say: Callable[[str], None]) -> Distance:
+    """The named distance; `auto` is LPIPS where its weights are to be had, else pixels, and says why."""
+    if name != "auto":
+        return load_distance(name, device)
+    try:
+        return load_distance("lpips", device)
+    except UserError as error:
+        say(f"projections use the pixel distance: {error}")
+        return load_distance("pixel", device)
+
+
+def project_all(
+    outdir: Path,
+    runs: Mapping[str, Mapping[int, Run]],
+    targets: Sequence[Target],
+    distance: Distance,
+    steps: int,
+    device: torch.device,
+    say: Callable[[str], None],
+) -> list[dict[str, Any]]:
+    """Project `targets` with the first and last snapshot of every loss's first finished seed; kept and not repeated.
+
+    Returns:
+        for each target {"target", "picture", "distance", "seed", "losses": {loss: {"first" | "last": {"nimg",
+        "picture", "distance", "psnr"}}}}, pictures relative to `outdir`.
+    """
+    seed = first_common_seed(runs)
+    if seed is None or not targets:
+        return []
+    folder = outdir / FOLDER
+    folder.mkdir(exist_ok=True)
+    table: list[dict[str, Any]] = []
+    for i, target in enumerate(targets):
+        save_image(folder / f"target{i}.png", target.image)
+        entry = {"target": target.name, "picture": f"{FOLDER}/target{i}.png", "distance": distance.name, "seed": seed}
+        table.append({**entry, "losses": {}})
+    for key, by_seed in runs.items():
+        snapshots = by_seed[seed].snapshots
+        for which, nimg in (("first", min(snapshots)), ("last", max(snapshots))):
+            say(f"projecting with the {which} snapshot of {by_seed[seed].folder.name}")
+            stem = f"{by_seed[seed].folder.name}-{which}"
+            numbers = _project_one(outdir, stem, snapshots[nimg], targets, distance, steps, device)
+            for entry, measured in zip(table, numbers, strict=True):
+                entry["losses"].setdefault(key, {})[which] = {"nimg": nimg, **measured}
+    return table
+
+
+def first_common_seed(runs: Mapping[str, Mapping[int, Run]]) -> int | None:
+    """The lowest seed with which every loss has finished and left at least two snapshots."""
+    ready = [{s for s, run in by_seed.items() if run.finished and len(run.snapshots) > 1} for by_seed in runs.values()]
+    common = set.intersection(*ready) if ready else set()
+    return min(common) if common else None
+
+
+def _project_one(
+    outdir: Path,
+    stem: str,
+    snapshot_path: Path,
+    targets: Sequence[Target],
+    distance: Distance,
+    steps: int,
+    device: torch.device,
+) -> list[dict[str, Any]]:
+    snapshot = load_snapshot(snapshot_path)
+    identity = {
+        "network": snapshot.hash,
+        "targets": [_digest(target.image.numpy()).hex() for target in targets],
+        "distance": distance.name,
+        "steps": steps,
+    }
+    record = outdir / FOLDER / f"{stem}.json"
+    if record.is_file():
+        kept = json.loads(record.read_text(encoding="utf-8"))
+        if kept["identity"] == identity:
+            return kept["measured"]
+    labels = torch.stack([t.label for t in targets]) if targets[0].label is not None else None
+    result = project(
+        snapshot.generator, torch.stack([t.image for t in targets]), c=labels, num_steps=steps, distance=distance,
+        device=device,
+    )  # fmt: skip
+    measured = []
+    for i in range(len(targets)):
+        picture = f"{FOLDER}/{stem}-target{i}.png"
+        save_image(outdir / picture, to_uint8(result.images[i]))
+        values = {"distance": float(result.distance[i]), "psnr": float(result.psnr[i])}
+        measured.append({"picture": picture, **values})
+    with atomic_write(record, "w") as stream:
+        json.dump({"identity": identity, "measured": measured}, stream, indent=1)
+    return measured
+
+
+def _digest(image: np.ndarray) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest()

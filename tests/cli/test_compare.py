@@ -1,0 +1,174 @@
+"""compare.py end to end with tiny networks, and what becomes of it when it is killed."""
+
+import fcntl
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import compare
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = ("--preset=demo", "--cbase=64", "--cmax=8", "--batch=32", "--mbstd-group=4", "--aug=noaug", "--grid=4x2")
+
+
+def command(outdir, *arguments):
+    return [sys.executable, str(ROOT / "compare.py"), f"--outdir={outdir}", *arguments, "--", *TINY]
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(compare.main, list(map(str, arguments)))
+
+
+def is_locked(folder):
+    with open(folder / ".lock", "a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """A comparison killed in its first run and then repeated: its folder, whether that run was unfinished, output."""
+    pytest.importorskip("skimage", reason="the built-in faces need scikit-image")
+    outdir = tmp_path_factory.mktemp("killed")
+    arguments = command(outdir, "--losses=ce,rlo:k=11", "--seeds=1", "--kimg=1", "--metrics=swd50", "--evaluations=1",
+                        "--projections=1", "--projection-steps=5", "--projection-distance=pixel")  # fmt: skip
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+    first = outdir / "runs" / "ce-seed0"
+    try:
+        wait_for(lambda: list(first.glob("checkpoint-*")))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        wait_for(lambda: not is_locked(first))  # the training process does not go on by itself
+    finally:
+        process.kill()
+    begun = not (first / "finished.json").exists()
+    again = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT)
+    return outdir, begun, again
+
+
+def test_after_sigkill_it_goes_on_where_it_was(killed):
+    outdir, begun, again = killed
+    assert begun
+    assert again.returncode == 0, again.stderr
+    assert "rlo-k11-bounded-seed0: starting" in again.stderr
+    log = (outdir / "runs" / "ce-seed0" / "log.txt").read_text()
+    assert "continuing" in log
+    results = json.loads((outdir / "results.json").read_text())
+    assert all(count["finished"] == 1 for count in results["counts"].values())
+    for runs in results["runs"].values():
+        curve = runs["0"]["curves"]["swd50"]
+        assert curve["nimg"] == [32, 1024]  # nothing evaluated twice
+    (row, *_) = results["metrics"]["swd50"]["comparisons"]
+    assert row["n"] == 1
+    assert row["sentence"] in again.stdout
+
+
+def test_same_weights_images_and_latents_for_every_loss(killed):
+    outdir, _, _ = killed
+    folders = [outdir / "runs" / name for name in ("ce-seed0", "rlo-k11-bounded-seed0")]
+    for name in ("reals.png", "fakes_init.png"):
+        first, second = ((folder / name).read_bytes() for folder in folders)
+        assert first == second
+    last = [(folder / "fakes000001.png").read_bytes() for folder in folders]
+    assert last[0] != last[1]
+
+
+def test_report_and_projections(killed):
+    outdir, _, _ = killed
+    text = (outdir / "report.html").read_text()
+    assert "Projections" in text
+    results = json.loads((outdir / "results.json").read_text())
+    (target,) = results["projections"]
+    assert set(target["losses"]) == {"ce", "rlo-k11-bounded"}
+    for found in target["losses"].values():
+        assert found["first"]["nimg"] < found["last"]["nimg"]
+        for which in ("first", "last"):
+            assert found[which]["distance"] > 0
+            assert (outdir / found[which]["picture"]).is_file()
+    assert len(results["data"]["hash_by_seed"]["0"]) == 64
+    assert (outdir / "figures" / "swd50-against-images.svg").is_file()
+
+
+def test_finished_runs_are_skipped(killed):
+    outdir, _, _ = killed
+    before = (outdir / "runs" / "ce-seed0" / "log.txt").read_text()
+    result = invoke(f"--outdir={outdir}", "--losses=ce,rlo:k=11", "--seeds=1", "--kimg=1", "--metrics=swd50",
+                    "--evaluations=1", "--", *TINY)  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert "starting" not in result.stderr
+    assert (outdir / "runs" / "ce-seed0" / "log.txt").read_text() == before
+
+
+def test_report_only_and_print_commands(killed):
+    outdir, _, _ = killed
+    (outdir / "report.html").unlink()
+    result = invoke(f"--outdir={outdir}", "--report-only")
+    assert result.exit_code == 0, result.stderr
+    assert (outdir / "report.html").is_file()
+    result = invoke(f"--outdir={outdir}", "--losses=ce,rlo:k=2..3", "--seeds=1", "--kimg=1", "--metrics=swd50",
+                    "--evaluations=1", "--print-commands", "--", *TINY)  # fmt: skip
+    lines = result.stdout.splitlines()
+    assert [line.split("--k=")[1].split()[0] for line in lines] == ["2", "3"]  # ce and k = 11 are done
+    assert all(line.startswith("python train.py --preset=demo --cbase=64") for line in lines)
+
+
+def test_learning_rate_search_as_commands(tmp_path):
+    result = invoke(f"--outdir={tmp_path}", "--losses=ce,rlo:k=2:glr=0.001:dlr=0.001", "--seeds=2", "--kimg=10",
+                    "--metrics=swd50", "--tune", "--tune-rates=0.001,0.004", "--print-commands")  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert len(lines) == 2 * 2  # two rates, two seeds; the loss that names its rates is not searched
+    assert all("--kimg=2 " in line and "--loss=ce" in line for line in lines)
+    assert sum("--glr=0.004 --dlr=0.004" in line for line in lines) == 2
+    assert not any("--seed=0 " in line or "--seed=1 " in line for line in lines)
+    assert "trials of --tune" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--losses=ce,mse"], "'mse' is not a loss"),
+        (["--data=/nowhere.zip"], "--data=/nowhere.zip: there is no such file"),
+        (["--metrics=fud50k"], "fud50k"),
+        (["--report-only"], "holds no comparison"),
+        (["--tune", "--tune-rates=fast"], "--tune-rates=fast is not a list of numbers"),
+        (["--tune", "--metrics=none"], "--tune needs a metric"),
+        (["--", "--seed=3"], "--seed after -- is set by compare.py itself"),
+    ],
+)
+def test_mistakes_end_in_one_line_and_status_2(tmp_path, arguments, message):
+    result = invoke(f"--outdir={tmp_path / 'out'}", *arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_outdir_is_needed():
+    assert "--outdir is missing" in invoke("--losses=ce").stderr
+
+
+def test_a_failing_run_is_named_and_reported(tmp_path):
+    result = invoke(f"--outdir={tmp_path}", "--losses=ce", "--seeds=1", "--kimg=1", "--metrics=none",
+                    "--", "--batch=7", "--mbstd-group=4", "--gpus=2")  # fmt: skip
+    assert result.exit_code == 2
+    assert "1 of the runs failed; ce-seed0 ended with status 2" in result.stderr
+    assert (tmp_path / "report.html").is_file()
+    assert json.loads((tmp_path / "runs" / "ce-seed0.failed.json").read_text())["diverged"] is False

@@ -1,0 +1,164 @@
+"""The runner with a stand-in for train.py that behaves as told, so that every ending can be seen in seconds."""
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from comparison import runner
+from comparison.collect import gave_up, read_run
+from comparison.runner import Job, pending, run_jobs
+
+STAND_IN = """
+import fcntl, json, os, signal, sys, time
+from pathlib import Path
+folder, behaviour = Path(sys.argv[1]), sys.argv[2]
+folder.mkdir(parents=True, exist_ok=True)
+lock = open(folder / ".lock", "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+(folder / "training_options.json").write_text(json.dumps({"total_kimg": 1}))
+with open(folder / "starts.txt", "a") as stream:
+    stream.write(json.dumps({"at": time.time(), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
+                             "threads": os.environ.get("OMP_NUM_THREADS")}) + "\\n")
+def stop(signum, frame):
+    (folder / "asked-to-stop").touch()
+    sys.exit(75)
+signal.signal(signal.SIGTERM, stop)
+if behaviour == "fail":
+    sys.exit("error: no such thing")
+if behaviour == "diverge":
+    sys.exit("error: 25 steps in a row had gradients that are not finite, at 1.0 kimg")
+time.sleep(0.5 if behaviour == "finish" else 60)
+(folder / "finished.json").write_text("{}")
+"""
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    script = tmp_path / "stand_in.py"
+    script.write_text(STAND_IN)
+    monkeypatch.setattr(runner, "train_script", lambda: str(script))
+    monkeypatch.setattr(runner, "POLL_SECONDS", 0.05)
+
+    def job(name, behaviour):
+        folder = tmp_path / "runs" / name
+        return Job(name=name, folder=folder, flags=[str(folder), behaviour], kimg=1.0)
+
+    return job
+
+
+def starts(job):
+    return [json.loads(line) for line in (job.folder / "starts.txt").read_text().splitlines()]
+
+
+def test_jobs_run_side_by_side_and_share_the_cores(stand_in, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(runner.torch.cuda, "is_available", lambda: False)
+    jobs = [stand_in(f"run{i}", "finish") for i in range(3)]
+    assert run_jobs(jobs, 2, lambda text: None) == []
+    assert all(job.is_finished for job in jobs)
+    times = [starts(job)[0]["at"] for job in jobs]
+    assert abs(times[1] - times[0]) < times[2] - times[0]
+    assert {starts(job)[0]["threads"] for job in jobs} == {"4"}
+    assert pending(jobs, retry_diverged=False) == []
+
+
+def test_every_job_gets_a_gpu_of_its_own(stand_in, monkeypatch):
+    monkeypatch.setattr(runner.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    jobs = [stand_in(f"run{i}", "finish") for i in range(2)]
+    run_jobs(jobs, 2, lambda text: None)
+    assert [starts(job)[0]["gpu"] for job in jobs] == ["4", "6"]
+
+
+def test_a_failure_is_reported_and_stops_nothing(stand_in):
+    jobs = [stand_in("bad", "fail"), stand_in("good", "finish")]
+    said = []
+    failures = run_jobs(jobs, 1, said.append)
+    assert failures == ["bad ended with status 1: no such thing"]
+    assert jobs[1].is_finished
+    assert pending(jobs, retry_diverged=False) == [jobs[0]]  # the next call tries it again
+    assert "no such thing" in jobs[0].console.read_text()
+
+
+def test_divergence_is_a_result_and_not_run_again(stand_in):
+    job = stand_in("wild", "diverge")
+    assert run_jobs([job], 1, lambda text: None) == []
+    assert gave_up(job.folder)
+    assert read_run(job.folder).diverged
+    assert pending([job], retry_diverged=False) == []
+    assert pending([job], retry_diverged=True) == [job]
+
+
+def test_sigterm_asks_the_runs_to_save(stand_in):
+    job = stand_in("long", "sleep")
+
+    def interrupt():
+        while not (job.folder / "starts.txt").exists():
+            time.sleep(0.05)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        run_jobs([job], 1, lambda text: None)
+    assert (job.folder / "asked-to-stop").exists()
+    assert not job.failure.exists()
+
+
+def test_a_process_that_is_still_saving_is_waited_for(stand_in):
+    job = stand_in("busy", "finish")
+    job.folder.mkdir(parents=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", "import fcntl,sys,time; f=open(sys.argv[1],'w'); fcntl.flock(f, fcntl.LOCK_EX);"
+         "print('held', flush=True); time.sleep(1)", str(job.folder / ".lock")], stdout=subprocess.PIPE
+    )  # fmt: skip
+    holder.stdout.readline()
+    released_after = time.time() + 0.8
+    said = []
+    run_jobs([job], 1, said.append)
+    holder.wait()
+    assert any("waiting for a process" in text for text in said)
+    assert starts(job)[0]["at"] > released_after
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent death signal is Linux's")
+def test_runs_end_when_the_runner_is_killed(tmp_path):
+    script, folder = tmp_path / "stand_in.py", tmp_path / "runs" / "orphan"
+    script.write_text(STAND_IN)
+    code = (
+        "from pathlib import Path; from comparison import runner; import sys\n"
+        "runner.train_script = lambda: sys.argv[1]\n"
+        "folder = Path(sys.argv[2])\n"
+        "runner.run_jobs([runner.Job('orphan', folder, [str(folder), 'sleep'], 1.0)], 1, print)\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    process = subprocess.Popen([sys.executable, "-c", code, str(script), str(folder)], cwd=root)
+    while not (folder / "starts.txt").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.kill()
+    process.wait()
+    for _ in range(100):
+        if (folder / "asked-to-stop").exists():
+            break
+        time.sleep(0.05)
+    assert (folder / "asked-to-stop").exists()
+    with open(folder / ".lock", "a") as stream:
+        for _ in range(100):
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.05)
+        else:
+            pytest.fail("the run still holds its lock")
