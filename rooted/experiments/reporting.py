@@ -1,0 +1,112 @@
+"""What every experiment leaves behind: results.json with its provenance, CSV files, intervals."""
+
+import csv
+import json
+import math
+import os
+import platform
+from collections.abc import Iterable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from dnnlib import UserError, atomic_write
+
+
+def provenance() -> dict[str, Any]:
+    """Machine, versions and date, to stand beside every number."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+    return {
+        "date": date.today().isoformat(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "cpus": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": device,
+    }
+
+
+def make_folder(path: Path) -> Path:
+    """Create the output folder; UserError where that is not possible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out: cannot create {path}: {error.strerror}; choose another folder") from error
+    return path
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Strict JSON: numbers that are not finite become null."""
+    with atomic_write(path, "w") as stream:
+        json.dump(_finite(content), stream, indent=1, allow_nan=False)
+        stream.write("\n")
+
+
+def write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
+    """One line per row; the first row's keys are the header."""
+    rows = list(rows)
+    with atomic_write(path, "w") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a matplotlib figure as PNG and close it."""
+    from matplotlib import pyplot as plt
+
+    with atomic_write(path) as stream:
+        figure.savefig(stream, format="png", dpi=110)
+    plt.close(figure)
+
+
+def pyplot() -> Any:
+    """matplotlib's pyplot with the backend that needs no display; UserError where it is not installed."""
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise UserError("matplotlib is not installed; pip install 'rooted-stylegan[experiments]'") from error
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    return plt
+
+
+def corrected_interval(values: np.ndarray, test_share: float) -> tuple[float, float]:
+    """Mean and half-width of the 95 % interval over repeated cross-validation splits.
+
+    Splits share training data, so the variance is corrected by 1/J + test/train (Nadeau and Bengio, 2003).
+
+    Args:
+        values: (J), one per split, J >= 2.
+        test_share: test samples over all samples, 1/5 for five folds.
+    """
+    from scipy.stats import t
+
+    count = len(values)
+    variance = np.var(values, ddof=1) * (1 / count + test_share / (1 - test_share))
+    return float(values.mean()), float(t.ppf(0.975, count - 1) * math.sqrt(variance))
+
+
+def seed_interval(values: Iterable[float]) -> tuple[float, float]:
+    """Mean and half-width of the 95 % t interval over seeds; nan half-width for one seed."""
+    from scipy.stats import t
+
+    values = np.asarray(list(values), float)
+    if len(values) < 2:
+        return float(values.mean()), math.nan
+    return float(values.mean()), float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,145 @@
+"""The four tabular data sets of the paper's section 4.2, as arrays, from UCI's files.
+
+"Specheart" is either of two sets of one study: SPECTF (44 counts) or SPECT (22 binary features derived
+from them). Both are here, because the paper does not say which it used.
+"""
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dnnlib import UserError, atomic_write
+
+UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases/"
+
+# File name: folder in UCI's archive, SHA-256.
+FILES = {
+    "wine.data": ("wine/", "6be6b1203f3d51df0b553a70e57b8a723cd405683958204f96d23d7cd6aea659"),
+    "ionosphere.data": ("ionosphere/", "46d52186b84e20be52918adb93e8fb9926b34795ff7504c24350ae0616a04bbd"),
+    "madelon_train.data": ("madelon/MADELON/", "0b6e37711efdc7ab74250c51e7d6966bffd9f8f2b0e9971e882c3a7a380c2314"),
+    "madelon_train.labels": ("madelon/MADELON/", "10bffcc3b017467cb810d326b931951adcbde2b4870faf981da2991993b48689"),
+    "madelon_valid.data": ("madelon/MADELON/", "cb9a46475147de1a58d9f15ef4c318e5b85de344e0f9ab92626fa446aa815dc9"),
+    "madelon_valid.labels": ("madelon/", "fbac32fa87fac41ab731994a1c824e7b25396069bff6df242c01fe240fcb34dc"),
+    "SPECTF.train": ("spect/", "1f3fb7052c18acf4083a6daa4330dfba33bf59dcfaacd8f3a3ddb620780a5a14"),
+    "SPECTF.test": ("spect/", "b43197a7444b53d24a8a96bffb9fbe7daa3d66eedbf1fa9de61b504f9e31f581"),
+    "SPECT.train": ("spect/", "af2b85125608c105ca61bcfdaad8db1d10b692866f4ecb74e4fd0138feef93d2"),
+    "SPECT.test": ("spect/", "dbb54ebc0c38c702da416406c691c77399177c0909e45c2079ddb7c82303a267"),
+}
+
+
+@dataclass(frozen=True)
+class Table:
+    """A classification data set: `x` float64 (N, D), `y` int64 (N) in 0 .. classes - 1."""
+
+    name: str
+    x: np.ndarray
+    y: np.ndarray
+    classes: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the files of UCI's format are, and whether their checksums are compared.
+
+    folder: a local folder with UCI's file names; None: UCI's archive, kept in `cache`.
+    """
+
+    folder: Path | None
+    cache: Path
+    verify: bool = True
+
+    def path(self, name: str) -> Path:
+        """The file of that name, fetched if need be. UserError where it is missing or not the one expected."""
+        url, expected = UCI + FILES[name][0] + name, FILES[name][1]
+        if self.folder is None:
+            path = self.cache / name
+            if not path.is_file():
+                _download(url, path)
+        else:
+            path = self.folder / name
+            if not path.is_file():
+                raise UserError(f"--data-dir: no file {path} (SHA-256 {expected}); get it from {url}")
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+        if self.verify and found != expected:
+            raise UserError(
+                f"{path} has SHA-256 {found}, expected {expected}; get it again from {url}, or pass --no-verify"
+            )
+        return path
+
+    def numbers(self, name: str, delimiter: str | None = ",") -> np.ndarray:
+        """The whole file as float64 (N, D)."""
+        path = self.path(name)
+        try:
+            return np.loadtxt(path, delimiter=delimiter, ndmin=2)
+        except ValueError as error:
+            raise UserError(f"{path} is not a table of numbers in UCI's format: {error}") from error
+
+
+def _download(url: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with urllib.request.urlopen(url, timeout=60) as response:
+            content = response.read()
+    except (urllib.error.URLError, OSError) as error:
+        raise UserError(f"cannot fetch {url} ({error}); give a folder with UCI's files by --data-dir") from error
+    with atomic_write(path) as stream:
+        stream.write(content)
+
+
+def _wine(source: Source) -> tuple[np.ndarray, np.ndarray]:
+    if source.folder is None:
+        from sklearn.datasets import load_wine
+
+        return load_wine(return_X_y=True)
+    values = source.numbers("wine.data")
+    return values[:, 1:], values[:, 0] - 1
+
+
+def _ionosphere(source: Source) -> tuple[np.ndarray, np.ndarray]:
+    path = source.path("ionosphere.data")
+    try:
+        rows = [line.split(",") for line in path.read_text().split()]
+        return np.array([row[:-1] for row in rows], float), np.array([{"b": 0, "g": 1}[row[-1]] for row in rows])
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path} is not UCI's ionosphere table (34 numbers, then g or b): {error}") from error
+
+
+def _madelon(source: Source) -> tuple[np.ndarray, np.ndarray]:
+    x = [source.numbers(f"madelon_{part}.data", None) for part in ("train", "valid")]
+    y = [source.numbers(f"madelon_{part}.labels", None)[:, 0] for part in ("train", "valid")]
+    return np.concatenate(x), np.concatenate(y) > 0
+
+
+def _spect(name: str) -> Callable[[Source], tuple[np.ndarray, np.ndarray]]:
+    def load(source: Source) -> tuple[np.ndarray, np.ndarray]:
+        values = np.concatenate([source.numbers(f"{name}.{part}") for part in ("train", "test")])
+        return values[:, 1:], values[:, 0]
+
+    return load
+
+
+LOADERS: dict[str, Callable[[Source], tuple[np.ndarray, np.ndarray]]] = {
+    "wine": _wine,
+    "ionosphere": _ionosphere,
+    "madelon": _madelon,
+    "spectf": _spect("SPECTF"),
+    "spect": _spect("SPECT"),
+}
+
+
+def load(name: str, source: Source) -> Table:
+    """The data set of that name, a key of `LOADERS`; UserError where a file is missing or wrong."""
+    x, y = LOADERS[name](source)
+    y = np.asarray(y).astype(np.int64)
+    return Table(name, np.asarray(x, np.float64), y, int(y.max()) + 1)
+
+
+def default_cache() -> Path:
+    """The folder that keeps what was fetched: $XDG_CACHE_HOME/rooted/uci or ~/.cache/rooted/uci."""
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rooted" / "uci"

@@ -1,0 +1,151 @@
+"""The experiments' command lines, end to end on small settings, and their one-line errors."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("sklearn")
+pytest.importorskip("timm")
+pytest.importorskip("matplotlib")
+from click.testing import CliRunner
+
+from rooted.experiments import classification, regression, spirals
+
+
+def run(module, *arguments):
+    return CliRunner().invoke(module.main, [str(argument) for argument in arguments])
+
+
+def fails(module, message, *arguments):
+    result = run(module, *arguments)
+    assert result.exit_code == 2, result.output + repr(result.exception)
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in result.stderr
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """An .npz of JPEGs: three classes of coloured noise, 60 training and 30 test images."""
+    rng = np.random.default_rng(0)
+    arrays = {"classes": np.array(["red", "green", "blue"])}
+    for part, count in (("train", 60), ("test", 30)):
+        labels, contents = np.arange(count) % 3, []
+        for label in labels:
+            image = rng.integers(0, 120, (32, 32, 3), dtype=np.uint8)
+            image[..., label] += 100
+            stream = io.BytesIO()
+            Image.fromarray(image).save(stream, "JPEG")
+            contents.append(stream.getvalue())
+        arrays[f"{part}_labels"] = labels.astype(np.uint8)
+        arrays[f"{part}_offsets"] = np.cumsum([0, *map(len, contents)])
+        arrays[f"{part}_jpeg"] = np.frombuffer(b"".join(contents), np.uint8)
+    path = tmp_path_factory.mktemp("pictures") / "colours.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+def test_regression_makes_table_1(data_dir, tmp_path):
+    result = run(
+        regression, f"--data-dir={data_dir / 'uci'}", "--datasets=wine", "--seeds=1", "--folds=2", "--k-max=4",
+        "--jobs=1", f"--out={tmp_path}",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    results = json.loads((tmp_path / "results.json").read_text())
+    protocols = [row["protocol"] for row in results["table1"]]
+    assert protocols == ["published", "paper", "tuned", "optimum"]
+    for row in results["table1"][1:]:
+        cell = row["LR"] or row["LR-L2"]
+        assert 85 < float(cell.split(" ±")[0]) <= 100
+    with open(tmp_path / "convergence.csv") as stream:
+        curves = list(csv.DictReader(stream))
+    assert {row["method"] for row in curves} == {"LR", "RLO-3", "RLO-11"}
+    assert any(float(row["condition number"]) > 1 for row in curves if row["condition number"])
+    assert (tmp_path / "convergence.png").stat().st_size > 10_000
+
+
+def test_regression_refuses_wrong_input(tmp_path, data_dir):
+    fails(regression, "unknown data set 'beer'", "--datasets=beer", f"--out={tmp_path}")
+    fails(regression, "no folder", f"--data-dir={tmp_path / 'none'}", f"--out={tmp_path}")
+    fails(regression, "below --k-min", "--k-max=2", f"--out={tmp_path}")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    fails(regression, "6be6b1203f3d51df", "--datasets=wine", f"--data-dir={empty}", f"--out={tmp_path}")
+    shutil.copy(data_dir / "uci" / "wine.data", empty)
+    (empty / "wine.data").chmod(0o644)
+    with open(empty / "wine.data", "a") as stream:
+        stream.write("1,2,3\n")
+    fails(regression, "expected 6be6b1203f3d51df", "--datasets=wine", f"--data-dir={empty}", f"--out={tmp_path}")
+    fails(
+        regression, "not a table of numbers", "--datasets=wine", f"--data-dir={empty}", "--no-verify",
+        f"--out={tmp_path}",
+    )  # fmt: skip
+
+
+def test_spirals_draw_six_panels(tmp_path, monkeypatch):
+    monkeypatch.setattr(spirals, "ITERATIONS", {2: 60, 3: 20, 4: 15})
+    result = run(spirals, "--seeds=2", "--points=300", f"--out={tmp_path}")
+    assert result.exit_code == 0, result.output
+    runs = json.loads((tmp_path / "results.json").read_text())["runs"]
+    assert len(runs) == 3 * 3 * 2
+    assert all(0.4 < value <= 1 for entry in runs for value in entry["test accuracy"])
+    with Image.open(tmp_path / "spirals.png") as image:
+        assert image.width > 900
+
+
+def test_classification_trains_every_loss_and_continues(pictures, tmp_path):
+    arguments = ["--preset=smoke", f"--data={pictures}", "--epochs=3", "--batch=20", "--limit=60"]
+    result = run(classification, *arguments, f"--out={tmp_path / 'a'}")
+    assert result.exit_code == 0, result.output
+    runs = json.loads((tmp_path / "a" / "results.json").read_text())["runs"]
+    assert [entry["loss"] for entry in runs] == ["ce", "focal", "rlo-k8-bounded", "rlo-k8-convex"]
+    for entry in runs:
+        assert len(entry["history"]) == 3
+        assert entry["history"][-1]["train_accuracy"] > 0.4
+        assert 0 < entry["share_of_loss"] < 0.5
+    assert list((tmp_path / "a" / "ce-seed0").glob("events.out.tfevents*"))
+    fails(classification, "was made with epochs 3, not 4", *arguments, "--epochs=4", f"--out={tmp_path / 'a'}")
+
+
+def test_classification_refuses_wrong_input(pictures, tmp_path):
+    common = [f"--data={pictures}", f"--out={tmp_path}"]
+    fails(classification, "nearest: cifar10", "--data=cifr10", f"--out={tmp_path}")
+    fails(classification, "nearest: resnet18", *common, "--model=resnet81")
+    fails(classification, "out of range", *common, "--k=0")
+    fails(classification, "'ten' is not a number", *common, "--k=ten")
+    fails(classification, "unknown loss 'hinge'", *common, "--losses=hinge")
+    fails(classification, "not a list of numbers", *common, "--tune-lr=low")
+    damaged = tmp_path / "damaged.npz"
+    damaged.write_bytes(b"not an archive")
+    fails(classification, "not a readable archive", f"--data={damaged}", f"--out={tmp_path}")
+    with np.load(pictures) as arrays:
+        changed = dict(arrays)
+    changed["classes"] = changed["classes"][:2]
+    np.savez(tmp_path / "labels.npz", **changed)
+    fails(classification, "labels reach 2, but there are 2 classes", f"--data={tmp_path / 'labels.npz'}")
+    (tmp_path / "folder").mkdir()
+    fails(classification, "no folders train and val", f"--data={tmp_path / 'folder'}", f"--out={tmp_path}")
+
+
+@pytest.mark.slow
+def test_classification_under_torchrun_equals_its_settings(pictures, tmp_path):
+    """Two processes share every batch; the record is one, and the accuracy beats chance."""
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone", "-m",
+        "rooted.experiments.classification", f"--data={pictures}", "--losses=rlo", "--form=bounded", "--epochs=4",
+        "--batch=20", "--limit=60", "--device=cpu", f"--out={tmp_path}",
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=400)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (run_,) = json.loads((tmp_path / "results.json").read_text())["runs"]
+    assert len(run_["history"]) == 4
+    assert run_["history"][-1]["train_accuracy"] > 0.4

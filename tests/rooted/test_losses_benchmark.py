@@ -1,0 +1,38 @@
+"""The losses' benchmark runs, and what it measures holds: the same memory as cross-entropy, about the same time."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import losses
+
+
+def records(*arguments):
+    result = CliRunner().invoke(losses.main, arguments)
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def test_prints_machine_and_one_line_per_loss():
+    machine, *lines = records("--shape=64x50", "--rounds=3")
+    assert machine["device"] == "cpu"
+    assert [line["loss"] for line in lines] == list(losses.LOSSES)
+    assert len({line["kept_bytes"] for line in lines}) == 1
+
+
+@pytest.mark.parametrize("argument", ["--shape=64", "--shape=0x5", "--shape=axb"])
+def test_refuses_wrong_shapes(argument):
+    result = CliRunner().invoke(losses.main, [argument])
+    assert result.exit_code == 2
+    assert "4096x1000" in result.stderr
+
+
+@pytest.mark.slow
+def test_costs_at_most_half_more_than_cross_entropy():
+    """The median over rounds of the ratio within a round, so that a busy machine slows both."""
+    for attempt in range(3):
+        _, *lines = records("--shape=4096x1000", "--rounds=25", "--threads=1")
+        if all(line["ratio_to_cross_entropy"] <= 1.5 for line in lines if line["loss"].startswith("rlo")):
+            return
+    raise AssertionError(f"after {attempt + 1} attempts: {lines}")
