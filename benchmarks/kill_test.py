@@ -1,0 +1,193 @@
+"""Kill training runs with SIGKILL at random moments, continue them, and compare with a run that was left alone.
+
+    python benchmarks/kill_test.py --runs=30
+
+Every run is a tiny configuration on the built-in faces, with a checkpoint at every step, so that many kills fall
+inside a save; every second kill waits for a checkpoint that is being written. A run passes if its networks, its
+checkpoint, its statistics (timings aside) and its grids are equal, bit for bit, to those of the uninterrupted run.
+"""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from training.checkpoint import list_checkpoints, unpack
+
+TINY = (
+    "--cbase=128", "--cmax=8", "--batch=8", "--kimg=0.12", "--tick=0.04", "--snap=1", "--img-snap=1", "--grid=2x1",
+    "--metrics=none", "--ada-kimg=0.5", "--target=0", "--checkpoint-minutes=0", "--precision=fp32", "--device=cpu",
+)  # fmt: skip
+"""A run of 15 steps, in which p grows from the start."""
+
+_TIMINGS = ("Timing/", "Resources/", "timestamp")
+_COUNTERS_OF_TIME = ("elapsed", "tick_elapsed", "maintenance")
+
+
+@dataclass
+class Outcome:
+    """What became of one run: `kills` in all, `inside_saves` of them, and how it differs from the reference."""
+
+    kills: int
+    inside_saves: int
+    differences: list[str]
+
+
+def start(run_dir: Path, options: tuple[str, ...] = TINY, environment: dict[str, str] | None = None) -> Any:
+    """Start `train.py` on a run directory in a process of its own; its output goes to `<run_dir>.out`."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["train", "training.command", "training.training_loop"])
+    process = context.Process(target=_train, args=(str(run_dir), options, environment or {}))
+    process.start()
+    return process
+
+
+def _train(run_dir: str, options: tuple[str, ...], environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+    import torch
+
+    import train
+
+    torch.set_num_threads(1)
+    output = os.open(f"{run_dir}.out", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    train.main.main(args=[f"--run-dir={run_dir}", *options])
+
+
+def finish(run_dir: Path, options: tuple[str, ...] = TINY) -> None:
+    """Train to the end.
+
+    Raises:
+        RuntimeError: the run did not end with status 0.
+    """
+    process = start(run_dir, options)
+    process.join()
+    if process.exitcode != 0:
+        output = Path(f"{run_dir}.out").read_text(encoding="utf-8")
+        raise RuntimeError(f"{run_dir}: exit status {process.exitcode}\n{output}")
+
+
+def kill(run_dir: Path, delay: float, inside_save: bool) -> bool:
+    """Start or continue a run and kill it after `delay` seconds, then at its next save if `inside_save`.
+
+    Returns whether it was killed before it had reached its end.
+    """
+    process = start(run_dir)
+    # The first steps take long: count from the moment when there is a run to kill.
+    _wait(process, lambda: (run_dir / "reals.png").exists())
+    time.sleep(delay)
+    if inside_save:
+        _wait(process, lambda: _unfinished(run_dir))
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    return process.exitcode == -signal.SIGKILL
+
+
+def _wait(process: Any, condition: Any) -> None:
+    while process.is_alive() and not condition():
+        time.sleep(0.0005)
+
+
+def _unfinished(run_dir: Path) -> list[Path]:
+    return list(run_dir.glob(".checkpoint-*.tmp"))
+
+
+def killed_run(run_dir: Path, reference: Path, kills: int, choose: random.Random) -> Outcome:
+    """Kill a run up to `kills` times, let it end, and compare it with the run in `reference`."""
+    done = inside = 0
+    for attempt in range(kills):
+        if not kill(run_dir, choose.uniform(0.0, 0.5), inside_save=attempt % 2 == 1 or choose.random() < 0.5):
+            break
+        done += 1
+        inside += bool(_unfinished(run_dir))
+    finish(run_dir)
+    return Outcome(done, inside, differences(run_dir, reference))
+
+
+def differences(run_dir: Path, reference: Path) -> list[str]:
+    """What is not the same in two run directories, timings aside; empty if everything is."""
+    found = []
+    ours, theirs = _files(run_dir), _files(reference)
+    if ours != theirs:
+        found.append(f"files {sorted(ours ^ theirs)}")
+    found += [
+        name for name in sorted(ours & theirs) if (run_dir / name).read_bytes() != (reference / name).read_bytes()
+    ]
+    if statistics(run_dir) != statistics(reference):
+        found.append("stats.jsonl")
+    if not _same(state(run_dir), state(reference)):
+        found.append("checkpoint")
+    return found
+
+
+def _files(run_dir: Path) -> set[str]:
+    return {path.name for pattern in ("*.png", "network-snapshot-*") for path in run_dir.glob(pattern)}
+
+
+def statistics(run_dir: Path) -> list[dict[str, Any]]:
+    """The lines of `stats.jsonl` without timings and use of resources."""
+    lines = (run_dir / "stats.jsonl").read_text(encoding="utf-8").splitlines()
+    return [
+        {name: value for name, value in json.loads(line).items() if not name.startswith(_TIMINGS)} for line in lines
+    ]
+
+
+def state(run_dir: Path) -> dict[str, Any]:
+    """The newest checkpoint without the time that was spent."""
+    content = unpack(list_checkpoints(run_dir)[0])
+    for name in _COUNTERS_OF_TIME:
+        del content["progress"][name]
+    return content
+
+
+def _same(a: Any, b: Any) -> bool:
+    if hasattr(a, "numpy"):
+        return a.dtype == b.dtype and a.numpy().tobytes() == b.numpy().tobytes()
+    if isinstance(a, dict):
+        return set(a) == set(b) and all(_same(a[key], b[key]) for key in a)
+    if isinstance(a, list):
+        return len(a) == len(b) and all(map(_same, a, b))
+    return a == b
+
+
+@click.command()
+@click.option("--runs", type=click.IntRange(min=1), default=30, show_default=True)
+@click.option("--max-kills", type=click.IntRange(min=1), default=3, show_default=True, help="Per run; at least one.")
+@click.option("--seed", default=0, show_default=True, help="Of the moments of the kills.")
+def main(runs: int, max_kills: int, seed: int) -> None:
+    """Kill that many runs, continue them, and say which differ from the uninterrupted one."""
+    choose = random.Random(seed)
+    outcomes = []
+    with tempfile.TemporaryDirectory() as folder:
+        reference = Path(folder) / "uninterrupted"
+        finish(reference)
+        for number in range(runs):
+            outcome = killed_run(Path(folder) / f"run{number}", reference, choose.randint(1, max_kills), choose)
+            outcomes.append(outcome)
+            verdict = "differs in " + ", ".join(outcome.differences) if outcome.differences else "identical"
+            click.echo(f"run {number}: {outcome.kills} kills, {outcome.inside_saves} inside a save: {verdict}")
+    different = sum(bool(outcome.differences) for outcome in outcomes)
+    unkilled = sum(not outcome.kills for outcome in outcomes)
+    click.echo(
+        f"{runs} runs, {sum(o.kills for o in outcomes)} kills, {sum(o.inside_saves for o in outcomes)} inside a save; "
+        f"{different} runs differ, {unkilled} ended before they could be killed"
+    )
+    sys.exit(1 if different or unkilled else 0)
+
+
+if __name__ == "__main__":
+    main()

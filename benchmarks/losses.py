@@ -1,0 +1,127 @@
+"""Time and memory of the rooted losses beside `torch.nn.functional.cross_entropy`, as JSON lines.
+
+    python benchmarks/losses.py                                       # the CPU, eager
+    python benchmarks/losses.py --device=cuda --compile --dtype=bfloat16
+
+Per shape and loss one line: median, fastest and quartiles of forward + backward in milliseconds, the median of the
+ratio to cross-entropy in the same round, and the bytes of size (N, C) or more that are kept for the backward pass.
+The losses take turns within a round, so that slow spells of the machine meet all of them.
+"""
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable
+
+import click
+import torch
+import torch.nn.functional as F
+
+from dnnlib.cli import door
+from dnnlib.errors import UserError
+from rooted.functional import focal_cross_entropy, rooted_cross_entropy
+
+LOSSES: dict[str, Callable] = {
+    "cross_entropy": F.cross_entropy,
+    "rlo-k8-convex": lambda x, y: rooted_cross_entropy(x, y, k=8),
+    "rlo-k8-bounded": lambda x, y: rooted_cross_entropy(x, y, k=8, form="bounded"),
+    "focal-gamma3": lambda x, y: focal_cross_entropy(x, y, gamma=3),
+}
+
+
+def forward_backward_ms(loss: Callable, logits: torch.Tensor, target: torch.Tensor) -> float:
+    """Milliseconds of one forward and backward pass, the gradient included."""
+    logits.grad = None
+    _synchronize(logits.device)
+    start = time.perf_counter()
+    loss(logits, target).backward()
+    _synchronize(logits.device)
+    return 1e3 * (time.perf_counter() - start)
+
+
+def kept_bytes(loss: Callable, logits: torch.Tensor, target: torch.Tensor) -> int:
+    """Bytes of storages kept for the backward pass that are at least as large as the logits' elements in bytes."""
+    kept: dict[int, int] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        loss(logits, target)
+    return sum(size for size in kept.values() if size >= logits.numel())
+
+
+def measure(shape: tuple[int, int], device: str, dtype: torch.dtype, compiled: bool, rounds: int) -> list[dict]:
+    """One record per loss for logits of that shape."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(shape, generator=generator).to(device, dtype).requires_grad_(True)
+    target = torch.randint(shape[1], shape[:1], generator=generator).to(device)
+    losses = {name: torch.compile(loss) if compiled else loss for name, loss in LOSSES.items()}
+    for loss in losses.values():
+        for _ in range(3):
+            forward_backward_ms(loss, logits, target)
+    times: dict[str, list[float]] = {name: [] for name in losses}
+    order = list(losses.items())
+    for round_ in range(rounds):
+        # A new first loss in every round: the one after a pause finds a colder cache.
+        first = round_ % len(order)
+        for name, loss in order[first:] + order[:first]:
+            times[name].append(forward_backward_ms(loss, logits, target))
+    records = []
+    for name, values in times.items():
+        low, middle, high = statistics.quantiles(values, n=4)
+        ratios = [a / b for a, b in zip(values, times["cross_entropy"], strict=True)]
+        records.append(
+            {
+                "loss": name,
+                "shape": list(shape),
+                "dtype": str(dtype).removeprefix("torch."),
+                "median_ms": round(middle, 3),
+                "fastest_ms": round(min(values), 3),
+                "quartiles_ms": [round(low, 3), round(high, 3)],
+                "ratio_to_cross_entropy": round(statistics.median(ratios), 3),
+                "kept_bytes": kept_bytes(LOSSES[name], logits, target),
+            }
+        )
+    return records
+
+
+def _synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _shape(text: str) -> tuple[int, int]:
+    n, times_sign, classes = text.partition("x")
+    if not (times_sign and n.isdigit() and classes.isdigit() and int(n) > 0 and int(classes) > 1):
+        raise UserError(f"--shape={text} is not SAMPLESxCLASSES, for example 4096x1000")
+    return int(n), int(classes)
+
+
+@click.command(help=__doc__.split("\n\n")[0])
+@click.option("--shape", "shapes", multiple=True, default=["4096x1000", "8192x32000"], show_default=True)
+@click.option("--device", default="cpu", show_default=True)
+@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True)
+@click.option("--compile", "compiled", is_flag=True, help="Compile every loss with torch.compile, cross-entropy too.")
+@click.option("--rounds", type=click.IntRange(min=2), default=15, show_default=True)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; torch's choice if left out.")
+@door
+def main(shapes: tuple[str, ...], device: str, dtype: str, compiled: bool, rounds: int, threads: int | None) -> None:
+    """Print one JSON line for the machine, then one per shape and loss."""
+    sizes = [_shape(text) for text in shapes]
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"--device={device}: this machine has no CUDA device; use --device=cpu")
+    if threads:
+        torch.set_num_threads(threads)
+    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor()
+    machine = {"device": device, "name": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    print(json.dumps({**machine, "compiled": compiled, "rounds": rounds}))
+    for shape in sizes:
+        for record in measure(shape, device, getattr(torch, dtype), compiled, rounds):
+            print(json.dumps(record), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""What the benchmarks share: timing on a device, and what the numbers were measured on."""
+
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def seconds(function: Callable[[], None], device: torch.device, repeats: int, cpu_time: bool = False) -> float:
+    """Median time of a call, after one that is not counted.
+
+    With `cpu_time`, the processor time of this process: with one thread it is hardly moved by what else runs.
+    """
+    clock = time.process_time if cpu_time else time.perf_counter
+    function()
+    times = []
+    for _ in range(repeats):
+        synchronize(device)
+        start = clock()
+        function()
+        synchronize(device)
+        times.append(clock() - start)
+    return float(np.median(times))
+
+
+def machine(device: str) -> dict:
+    name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return {
+        "device": name,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "commit": commit.stdout.strip(),
+        "date": time.strftime("%Y-%m-%d"),
+        "command": " ".join(["python", *sys.argv]),
+    }

@@ -1,0 +1,63 @@
+"""Measure what saving costs: the time of a checkpoint and of a network snapshot beside that of a training step.
+
+    python benchmarks/saving.py
+
+Options are those of `train.py --preset=demo` on the built-in faces. The share is of the time between two checkpoints.
+"""
+
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from torch_utils.allocator import keep_freed_memory
+from torch_utils.distributed import World
+from training.options import resolve
+from training.run_dir import RunDir
+from training.training_loop import Housekeeping, TrainingRun
+
+
+@click.command()
+@click.option("--repeats", default=10, show_default=True)
+@click.option("--outdir", default=None, help="Folder on the disk to measure [the temporary folder].")
+def main(repeats: int, outdir: str | None) -> None:
+    """Print medians, and the share of the training time that saving takes at the default interval."""
+    keep_freed_memory()
+    config, _ = resolve({"preset": "demo", "metrics": ()}, 1)
+    with tempfile.TemporaryDirectory(dir=outdir) as folder:
+        training = TrainingRun(config, RunDir(Path(folder)), World(), Housekeeping(progress_bar=False))
+        networks = {"G": training.G, "D": training.D, "G_ema": training.G_ema}
+        for _ in range(4):
+            training._step()
+        step = _median(training._step, 8)
+        checkpoint = _median(lambda: training.checkpoints.save(training.progress.nimg), repeats)
+        snapshot = _median(lambda: training.snapshots.write(networks, 0.0), repeats)
+        size = max(path.stat().st_size for path in Path(folder).glob("checkpoint-*"))
+        training._close()
+    interval = 60 * Housekeeping().checkpoint_minutes
+    steps_per_snapshot = config.network_snapshot_ticks * config.kimg_per_tick * 1000 / config.batch_size
+    click.echo(f"step {step * 1000:.0f} ms, checkpoint {checkpoint * 1000:.0f} ms ({size / 2**20:.0f} MiB)")
+    click.echo(f"share of checkpoints every {interval / 60:g} minutes: {checkpoint / interval:.3%}")
+    click.echo(
+        f"share of snapshot and checkpoint every {config.network_snapshot_ticks} ticks of the demo: "
+        f"{(checkpoint + snapshot) / (steps_per_snapshot * step):.3%}"
+    )
+
+
+def _median(action: Callable[[], object], repeats: int) -> float:
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+if __name__ == "__main__":
+    main()
