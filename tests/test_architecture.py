@@ -1,0 +1,72 @@
+"""The walls of docs/architecture.md, checked against the imports."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = {"rooted", "training", "torch_utils", "metrics", "projection", "generation", "comparison", "dnnlib"}
+DOORS = {"train", "generate", "style_mixing", "projector", "calc_metrics", "dataset_tool", "compare"}
+
+# What each package may import of the project; docs/architecture.md draws the same.
+ALLOWED = {
+    "rooted": set(),
+    "dnnlib": set(),
+    "torch_utils": {"dnnlib"},
+    "metrics": {"dnnlib", "torch_utils", "training.dataset", "training.snapshot", "training.networks"},
+    "training": {"dnnlib", "torch_utils", "rooted", "metrics"},
+    "generation": {"dnnlib", "torch_utils", "training.snapshot", "training.networks"},
+    "projection": {"dnnlib", "torch_utils", "training.snapshot", "training.networks"},
+    "comparison": {"dnnlib", "torch_utils", "rooted", "metrics", "projection", "training"},
+}
+# The paper's experiments are programs of their own: they may use files and checkpoints of the project.
+EXPERIMENTS = {"rooted", "dnnlib", "torch_utils"}
+
+
+def imports_of(path: Path) -> set[str]:
+    """Dotted names of the project's modules that a file imports, wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in names if name.partition(".")[0] in OURS | DOORS}
+
+
+def files() -> list[Path]:
+    return sorted(path for package in ALLOWED for path in (ROOT / package).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_imports_only_what_its_package_may(path):
+    package = path.relative_to(ROOT).parts[0]
+    allowed = EXPERIMENTS if "experiments" in path.parts or path.name == "sklearn.py" else ALLOWED[package]
+    for name in imports_of(path):
+        inside = name.partition(".")[0] == package
+        permitted = any(name == wall or name.startswith(wall + ".") for wall in allowed)
+        assert inside or permitted, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "training").rglob("*.py")), ids=lambda path: path.name)
+def test_training_knows_the_loss_only_as_an_object(path):
+    """Nothing in training but its options, and the records they are written to, mentions k."""
+    if path.name in ("options.py", "config.py", "presets.py", "command.py"):
+        return
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    assert "k" not in names
+
+
+def test_the_document_names_every_package_and_door():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    for name in [*ALLOWED, *(f"{door}.py" for door in DOORS)]:
+        assert name in text, name
+
+
+def test_no_file_names_a_module_level_switch():
+    """No `global` statement anywhere: what changes behaviour is an argument."""
+    for path in files():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        assert not any(isinstance(node, ast.Global) for node in ast.walk(tree)), path
