@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from dnnlib import UserError
-from dnnlib.cli import door
+from dnnlib.cli import Command, door
 
 BOOL = {"type": bool, "metavar": "BOOL"}
 
@@ -25,7 +25,7 @@ class NameList(click.ParamType):
         return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
-@click.command(context_settings={"max_content_width": 110})
+@click.command(cls=Command, context_settings={"max_content_width": 110})
 @click.option("--network", "networks", metavar="FILE", multiple=True, help="Network file or URL; can be repeated.")
 @click.option("--run", "run_dir", metavar="DIR", help="All snapshots of a run directory; see --best and --last.")
 @click.option("--last", "which", flag_value="last", help="With --run: the newest snapshot only.")
@@ -82,8 +82,9 @@ def main(**flags: Any) -> None:
         progress=flags["verbose"],
     )
     if gpus > 1 and "RANK" not in os.environ:
-        _launch(gpus)
-        return
+        from torch_utils.launch import launch
+
+        sys.exit(launch(Path(__file__).resolve(), gpus, sys.argv[1:]))
     _evaluate(request, device_name)
 
 
@@ -104,19 +105,6 @@ def _evaluate(request: Any, device_name: str) -> None:
         if device.type == "cuda" and here.size > 1:
             device = torch.device("cuda", here.local_rank)
         evaluate(for_worker(request, here), device, here)
-
-
-def _launch(processes: int) -> None:
-    """`--gpus=N` is short for torchrun on this machine; the workers get the same arguments."""
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.run import main as torchrun
-
-    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // processes, 1)))
-    try:
-        torchrun(["--standalone", f"--nproc-per-node={processes}", str(Path(__file__).resolve()), *sys.argv[1:]])
-    except ChildFailedError as error:
-        _, failure = error.get_first_failure()
-        sys.exit(failure.exitcode if failure.exitcode > 0 else 1)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,7 @@ from comparison.losses import parse_losses
 from comparison.runner import Job, pending, run_jobs
 from comparison.tuning import choose_rates, trial_jobs
 from dnnlib import UserError
-from dnnlib.cli import door
-
-CONTINUE_ME = 75
+from dnnlib.cli import CONTINUE_STATUS, Command, door
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ PRESETS = {
 }  # fmt: skip
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--preset", type=click.Choice(list(PRESETS)), help="Values for options not given: the built-in faces.")
 @click.option("--data", metavar="PATH", help="Training images: folder or zip. Without it: 100 built-in faces.")
 @click.option("--losses", metavar="LIST", help=f"ce, rlo:k=K[:form=F][:glr=X][:dlr=X], k=2..32  [{DEFAULTS.losses}]")
@@ -127,7 +125,7 @@ def main(**options: Any) -> None:
             failures += run_jobs(pending(jobs_of(outdir, design), options["retry_diverged"]), jobs, _say)
     except KeyboardInterrupt:
         _say("interrupted; the runs are saved, and the same command goes on from here")
-        sys.exit(CONTINUE_ME)
+        sys.exit(CONTINUE_STATUS)
     _report(outdir, design, tuning, options, preset)
     if failures:
         raise UserError(f"{len(failures)} of the runs failed; {failures[0]} (mend that and repeat the command)")

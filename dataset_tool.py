@@ -22,7 +22,7 @@ import click
 from tqdm import tqdm
 
 from dnnlib import UserError
-from dnnlib.cli import door
+from dnnlib.cli import Command, door
 from training.builtin_faces import BUILTIN_FACES
 from training.dataset_making import archives, image_files, recipes
 from training.dataset_making.make import make_dataset, summarise
@@ -49,7 +49,7 @@ class Resolution(click.ParamType):
         return int(match[1]), int(match[2] or match[1])
 
 
-@click.command(help=__doc__.replace("\\b\n", "\b\n"), context_settings={"show_default": True})
+@click.command(cls=Command, help=__doc__.replace("\\b\n", "\b\n"), context_settings={"show_default": True})
 @click.option("--source", required=True, metavar="PATH", help="Folder, archive or builtin:faces to read")
 @click.option("--dest", required=True, metavar="PATH", help="A .zip, or a folder, to write")
 @click.option("--recipe", type=click.Choice(["ffhq", "stanford-dogs"]), help="The source is this published data set")

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from dnnlib import UserError
-from dnnlib.cli import IntegerRanges, door
+from dnnlib.cli import Command, IntegerRanges, door
 from generation.latents import load_noise, parse_class
 from generation.output import Motion, Source, draw_grid, draw_mixing, draw_pictures, draw_video
 from generation.renderer import Renderer, pick_device
@@ -72,7 +72,7 @@ def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return functools.reduce(lambda f, option: option(f), reversed(options), function)
 
 
-@click.command(epilog=EPILOG)
+@click.command(cls=Command, epilog=EPILOG)
 @network_options
 @click.option("--seeds", type=IntegerRanges(), help="Seeds such as 0,1,5-8.")
 @click.option(

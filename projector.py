@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from dnnlib import UserError
-from dnnlib.cli import door
+from dnnlib.cli import Command, door
 from generation.latents import parse_class
 from generation.renderer import pick_device
 from projection import load_distance, project
@@ -22,7 +22,7 @@ from torch_utils.video import require_ffmpeg
 from training.snapshot import Snapshot, load_snapshot
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--network", required=True, metavar="FILE|URL", help="Snapshot or official pickle.")
 @click.option(
     "--target", "targets", required=True, multiple=True, metavar="PICTURE|DIR",

@@ -5,12 +5,12 @@ from typing import Any
 
 import click
 
-from dnnlib.cli import IntegerRanges, door
+from dnnlib.cli import Command, IntegerRanges, door
 from generate import network_options, prepare
 from generation.output import draw_mixing
 
 
-@click.command()
+@click.command(cls=Command)
 @network_options
 @click.option("--rows", type=IntegerRanges(), required=True, help="Seeds that give the picture of each row.")
 @click.option("--cols", type=IntegerRanges(), required=True, help="Seeds that give each column its styles.")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import sys
 import traceback
@@ -12,7 +11,7 @@ from typing import Any
 import click
 
 from dnnlib import UserError
-from dnnlib.cli import door
+from dnnlib.cli import CONTINUE_STATUS, Command, door
 
 BOOL = {"type": bool, "is_flag": False, "flag_value": True, "metavar": "BOOL"}
 CFGS = ["auto", "stylegan2", "paper256", "paper512", "paper1024", "cifar"]
@@ -64,7 +63,7 @@ class KeepRule(click.ParamType):
         return rule
 
 
-@click.command(context_settings={"max_content_width": 110, "show_default": False})
+@click.command(cls=Command, context_settings={"max_content_width": 110, "show_default": False})
 # Where and what.
 @click.option("--data", metavar="PATH", help="Training images: folder or zip. Without it: 100 built-in faces.")
 @click.option("--outdir", metavar="DIR", default="training-runs", help="Parent of run directories [training-runs].")
@@ -164,45 +163,28 @@ def main(**flags: Any) -> None:
     """  # noqa: D301
     gpus = flags.pop("gpus")
     if gpus is not None and gpus > 1 and "RANK" not in os.environ:
-        _launch(gpus)
-        return
+        from torch_utils.launch import launch
+
+        sys.exit(launch(Path(__file__).resolve(), gpus, sys.argv[1:]))
     from torch_utils.distributed import Watch, world
     from training.options import choose_device_type
 
     with world(choose_device_type(flags["device"])) as here:
         watch = Watch(here)
-        status = _run(flags, here, watch)
-        # Not on a failure: it is then asked who was lost.
+        try:
+            status = _run(flags, here, watch)
+        except BaseException:
+            watch.stop()
+            raise
         watch.close()
     sys.exit(status)
-
-
-def _launch(processes: int) -> None:
-    """`--gpus=N` is short for torchrun on this machine; the workers get the same arguments."""
-    from torch.distributed.elastic.multiprocessing.api import SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.run import main as torchrun
-
-    from training.progress import CONTINUE_STATUS
-
-    os.environ.setdefault("OMP_NUM_THREADS", str(max((os.cpu_count() or 1) // processes, 1)))
-    # torchrun passes SIGTERM and SIGINT on to the workers, but would die of SIGUSR1 and leave them behind.
-    signal.signal(signal.SIGUSR1, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
-    try:
-        torchrun(["--standalone", f"--nproc-per-node={processes}", str(Path(__file__).resolve()), *sys.argv[1:]])
-    except SignalException:
-        sys.exit(CONTINUE_STATUS)
-    except ChildFailedError as error:
-        # Those that were ended because of another's failure have a signal's status, and may be listed first.
-        statuses = {failure.exitcode for failure in error.failures.values()}
-        sys.exit(next((status for status in (2, CONTINUE_STATUS) if status in statuses), 1))
 
 
 def _run(flags: dict[str, Any], world: Any, watch: Any) -> int:
     """Resolve the options, find the run directory, train; the exit status."""
     from torch_utils.allocator import keep_freed_memory
     from training.command import begin
-    from training.progress import CONTINUE_STATUS, StopRequest
+    from training.progress import StopRequest
     from training.training_loop import Housekeeping, TrainingRun
 
     keep_freed_memory()

@@ -1,6 +1,7 @@
 """What all command lines share: the translation of user errors and the parsers of list options."""
 
 import functools
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,9 @@ from typing import Any
 import click
 
 from dnnlib.errors import UserError
+
+MISTAKE_STATUS = 2  # of a command that the user can mend
+CONTINUE_STATUS = 75  # of one that was asked to stop, saved, and can be continued (EX_TEMPFAIL of sysexits.h)
 
 
 def door(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -21,10 +25,23 @@ def door(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*args, **kwargs)
         except UserError as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(2)
+            if not (error.everywhere and os.environ.get("RANK", "0") != "0"):
+                click.echo(f"error: {error}", err=True)
+            sys.exit(MISTAKE_STATUS)
 
     return wrapper
+
+
+class Command(click.Command):
+    """A click command whose usage errors are one line too, as those of `door` are."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the options; a mistake in them is told and ends the program with status 2."""
+        try:
+            return super().make_context(*args, **kwargs)
+        except click.UsageError as error:
+            click.echo(f"error: {error.format_message()}", err=True)
+            sys.exit(MISTAKE_STATUS)
 
 
 class IntegerRanges(click.ParamType):

@@ -101,7 +101,8 @@ class World:
         if not failed:
             return result
         text = errors[failed[0]]
-        raise UserError(text if len(set(errors)) == 1 or failed == [0] else f"rank {failed[0]}: {text}")
+        alike = len(set(errors)) == 1 or failed == [0]
+        raise UserError(text if alike else f"rank {failed[0]}: {text}", everywhere=True)
 
     def main_only(self, action: Callable[[], Any]) -> Any:
         """The result of `action` on the main process, sent to all; it must be of plain values and tensors.
@@ -117,7 +118,7 @@ class World:
                 box = {"error": str(raised)}
         box = self.broadcast_object(box)
         if "error" in box:
-            raise UserError(box["error"])
+            raise UserError(box["error"], everywhere=True)
         return box["result"]
 
 
@@ -156,8 +157,9 @@ def world(device_type: str) -> Iterator[World]:
         yield World(rank, size, local_rank, control, store)
     except UserError:
         # All processes agree on it. With the group's threads alive, the end of the interpreter can abort the process,
-        # and its exit status would be lost.
-        dist.destroy_process_group()
+        # and its exit status would be lost; so it would be by an error about another process that has gone already.
+        with contextlib.suppress(RuntimeError):
+            dist.destroy_process_group()
         raise
     # Not on another failure: taking leave of a lost worker can block.
     dist.destroy_process_group()
@@ -265,11 +267,21 @@ class Watch:
             silent = self.silent_since(2.5 * HEARTBEAT_SECONDS)
         return silent
 
-    def close(self) -> None:
-        """Stop watching; all processes call it at the same point, which is the last thing that they wait for."""
-        self._world.barrier()
+    def stop(self) -> None:
+        """Stop watching, without waiting for the other processes.
+
+        Before every end of the interpreter: a thread that it finds inside the store's code aborts the process.
+        """
         self._stop.set()
         if self._thread is not None:
             self._thread.join(timeout=2 * HEARTBEAT_SECONDS)
+
+    def close(self) -> None:
+        """Stop watching at the end of the work.
+
+        All processes call it at the same point, which is the last thing that they wait for.
+        """
+        self._world.barrier()
+        self.stop()
         # The process that holds the store leaves last.
         self._world.barrier()

@@ -18,7 +18,7 @@ import click
 import psutil
 import torch
 
-from dnnlib.cli import door
+from dnnlib.cli import Command, door
 from torch_utils.ops import describe_implementations
 
 _PACKAGES = (
@@ -28,7 +28,7 @@ _PACKAGES = (
 _SOURCE = Path(__file__).resolve().parents[1]
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--data", metavar="PATH", help="Say what train.py makes of this data set.")
 @click.option("--outdir", metavar="DIR", default=".", show_default=True, help="The disk to look at.")
 @door

@@ -15,7 +15,7 @@ import click
 import torch
 
 from dnnlib import UserError, atomic_write
-from dnnlib.cli import door
+from dnnlib.cli import Command, door
 from training.export_onnx import export_onnx
 from training.rosinality import (
     discriminator_from_rosinality,
@@ -84,7 +84,9 @@ def _is_state(value: Any) -> bool:
     return isinstance(value, dict) and bool(value) and all(isinstance(t, torch.Tensor) for t in value.values())
 
 
-@click.command(epilog="Example: python -m training.convert network-snapshot-025000.pkl network.safetensors")
+@click.command(
+    cls=Command, epilog="Example: python -m training.convert network-snapshot-025000.pkl network.safetensors"
+)
 @click.argument("source")
 @click.argument("destination", type=Path)
 @click.option("--ema-only", is_flag=True, help="Keep the averaged generator only.")

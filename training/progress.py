@@ -7,10 +7,6 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-CONTINUE_STATUS = 75
-"""Exit status of a run that was asked to stop and can be continued (EX_TEMPFAIL of sysexits.h)."""
-
-
 _ONE_SIGNAL_SECONDS = 0.5
 
 

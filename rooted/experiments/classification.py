@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 
 from dnnlib import UserError
-from dnnlib.cli import door
+from dnnlib.cli import Command, door
 from rooted.experiments import image_data
 from rooted.experiments.image_data import ImageSet
 from rooted.experiments.image_training import LossConfig, Runtime, TrainConfig, start_processes, train
@@ -133,7 +133,7 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
     save_figure(figure, path)
 
 
-@click.command(help=__doc__.split("\n\n")[0])
+@click.command(cls=Command, help=__doc__.split("\n\n")[0])
 @click.option("--preset", type=click.Choice(list(PRESETS)), default="smoke", show_default=True)
 @click.option(
     "--data", default="cifar10", show_default=True, help="cifar10, cifar100, food101, .npz of JPEGs, or folder."

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from dnnlib import atomic_write
-from dnnlib.cli import door
+from dnnlib.cli import Command, door
 from rooted.functional import rooted_nll
 
 ROOTS = (1, 2, 5, 11)
@@ -50,7 +50,7 @@ def draw(path: Path) -> None:
     plt.close(figure)
 
 
-@click.command(help=__doc__)
+@click.command(cls=Command, help=__doc__)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("docs/images/losses.png"), show_default=True)
 @door
 def main(out: Path) -> None:

@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from dnnlib import UserError
-from dnnlib.cli import door
+from dnnlib.cli import Command, door
 from rooted.experiments import convergence
 from rooted.experiments.cross_validation import (
     INF,
@@ -114,7 +114,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@click.command(help=__doc__.split("\n\n")[0])
+@click.command(cls=Command, help=__doc__.split("\n\n")[0])
 @click.option(
     "--data-dir", type=click.Path(path_type=Path), help="Folder with UCI's files; left out: fetched from UCI."
 )

@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dnnlib import UserError
-from dnnlib.cli import door
+from dnnlib.cli import Command, door
 from rooted.experiments.regression_tables import to_markdown
 from rooted.experiments.reporting import (
     make_folder,
@@ -232,7 +232,7 @@ def summary(runs: list[dict[str, Any]]) -> list[dict[str, str]]:
     return rows
 
 
-@click.command(help=__doc__.split("\n\n")[0])
+@click.command(cls=Command, help=__doc__.split("\n\n")[0])
 @click.option(
     "--k", type=click.FloatRange(min=0, min_open=True), default=3, show_default=True, help="Root of the rooted loss."
 )

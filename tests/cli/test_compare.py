@@ -169,6 +169,6 @@ def test_a_failing_run_is_named_and_reported(tmp_path):
     result = invoke(f"--outdir={tmp_path}", "--losses=ce", "--seeds=1", "--kimg=1", "--metrics=none",
                     "--", "--batch=7", "--mbstd-group=4", "--gpus=2")  # fmt: skip
     assert result.exit_code == 2
-    assert "1 of the runs failed; ce-seed0 ended with status 2" in result.stderr
+    assert "1 of the runs failed; ce-seed0 ended with status 2: --batch=7 is not divisible" in result.stderr
     assert (tmp_path / "report.html").is_file()
     assert json.loads((tmp_path / "runs" / "ce-seed0.failed.json").read_text())["diverged"] is False

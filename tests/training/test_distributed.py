@@ -244,10 +244,10 @@ def test_gpus_passes_signals_on_and_ends_with_75(tmp_path, number):
     assert state(run_dir)["progress"]["nimg"] > 0
 
 
-@pytest.mark.slow
-def test_gpus_hands_on_the_status_of_a_mistake(tmp_path):
+def test_gpus_hands_on_a_mistake_as_one_line(tmp_path):
     command = [sys.executable, str(ROOT / "train.py"), f"--run-dir={tmp_path / 'run'}", "--gpus=2", *TINY, "--batch=9"]
     done = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=200)
     assert done.returncode == 2
     assert "--batch=9 is not divisible by the number of processes, 2" in done.stderr
+    assert done.stderr.count("\n") == 1
     assert not (tmp_path / "run").exists()
