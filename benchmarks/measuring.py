@@ -36,7 +36,7 @@ def seconds(function: Callable[[], None], device: torch.device, repeats: int, cp
 
 
 def machine(device: str) -> dict:
-    name = torch.cuda.get_device_name() if device == "cuda" else platform.processor() or platform.machine()
+    name = torch.cuda.get_device_name() if device == "cuda" else _processor()
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -49,3 +49,15 @@ def machine(device: str) -> dict:
         "date": time.strftime("%Y-%m-%d"),
         "command": " ".join(["python", *sys.argv]),
     }
+
+
+def _processor() -> str:
+    """The processor's name, and which short number formats it multiplies natively."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in fields.items()}
+    formats = [flag for flag in ("avx512_bf16", "amx_bf16") if flag in fields.get("flags", "").split()]
+    return " ".join([fields.get("model name", platform.machine()), *formats])

@@ -1,0 +1,79 @@
+"""Whether bfloat16 costs quality: the same runs in float32 and in bfloat16, seed by seed.
+
+    python benchmarks/precision.py --outdir=precision
+    python benchmarks/precision.py --outdir=precision --data=faces64.zip --subset=200
+
+Runs are ordinary training runs of the demo preset, continued if interrupted. The table gives the final value of the
+metric; the difference means something only where it is larger than what another seed does.
+"""
+
+import json
+import statistics
+import sys
+from pathlib import Path
+
+import click
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.measuring import machine
+from comparison.runner import Job, pending, run_jobs
+from comparison.statistics import bootstrap_interval
+
+PRECISIONS = ("fp32", "bf16")
+
+
+@click.command()
+@click.option("--outdir", type=Path, default=Path("precision"), show_default=True, help="Folder of the runs.")
+@click.option("--data", help="Training images [the built-in faces].")
+@click.option("--subset", type=int, help="Use only this many images.")
+@click.option("--kimg", default=8.0, show_default=True, help="Length of each run.")
+@click.option("--seeds", default=3, show_default=True)
+@click.option("--metric", default="swd2k", show_default=True)
+@click.option("--jobs", default=2, show_default=True, help="Runs at a time.")
+@click.option("--json", "json_path", type=Path, help="Where to write the numbers.")
+@click.argument("train_flags", nargs=-1)
+def main(outdir: Path, data: str | None, subset: int | None, kimg: float, seeds: int, metric: str, jobs: int,
+         json_path: Path | None, train_flags: tuple[str, ...]) -> None:  # fmt: skip
+    """Train in both precisions with several seeds; what follows `--` goes to every train.py."""
+    flags = ["--preset=demo", *train_flags, f"--kimg={kimg:g}", f"--tick={kimg:g}", "--snap=1", f"--metrics={metric}"]
+    flags += [f"--data={data}"] if data else []
+    flags += [f"--subset={subset}"] if subset else []
+    folders = {(p, seed): outdir / f"{p}-seed{seed}" for seed in range(seeds) for p in PRECISIONS}
+    runs = [
+        Job(folder.name, folder, [*flags, f"--run-dir={folder}", f"--seed={seed}", f"--precision={precision}"], kimg)
+        for (precision, seed), folder in folders.items()
+    ]
+    failures = run_jobs(pending(runs, retry_diverged=False), jobs, lambda line: click.echo(line, err=True))
+    if failures:
+        raise SystemExit("\n".join(failures))
+    values = {key: _final(folder, metric) for key, folder in folders.items()}
+    of = {p: [values[p, seed] for seed in range(seeds)] for p in PRECISIONS}
+    differences = [b - a for a, b in zip(of["fp32"], of["bf16"], strict=True)]
+    result = {
+        "machine": machine("cpu"),
+        "metric": metric,
+        "kimg": kimg,
+        "final": of,
+        "mean": {p: statistics.mean(of[p]) for p in PRECISIONS},
+        "sd_over_seeds": {p: statistics.stdev(of[p]) for p in PRECISIONS},
+        "difference": {"by_seed": differences, "mean": statistics.mean(differences),
+                       "interval_95": bootstrap_interval(differences)},
+    }  # fmt: skip
+    for p in PRECISIONS:
+        shown = ", ".join(f"{value:.2f}" for value in of[p])
+        click.echo(f"{p}: {metric} {shown}; mean {result['mean'][p]:.2f}, sd {result['sd_over_seeds'][p]:.2f}")
+    low, high = result["difference"]["interval_95"]
+    click.echo(f"bf16 - fp32: mean {result['difference']['mean']:.2f}, 95 % interval {low:.2f} to {high:.2f}")
+    if json_path is not None:
+        json_path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def _final(folder: Path, metric: str) -> float:
+    """The metric of the run's last snapshot."""
+    lines = (folder / f"metric-{metric}.jsonl").read_text(encoding="utf-8").splitlines()
+    return json.loads(lines[-1])["results"][metric]
+
+
+if __name__ == "__main__":
+    main()
