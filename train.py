@@ -166,7 +166,8 @@ def main(**flags: Any) -> None:
         from torch_utils.launch import launch
 
         sys.exit(launch(Path(__file__).resolve(), gpus, sys.argv[1:]))
-    from torch_utils.distributed import Watch, world
+    from torch_utils.distributed import world
+    from torch_utils.watch import Watch
     from training.options import choose_device_type
 
     with world(choose_device_type(flags["device"])) as here:
@@ -209,6 +210,7 @@ def _run(flags: dict[str, Any], world: Any, watch: Any) -> int:
                 )
             return 0
         watch.report = lambda line: session.run.record(line + "\n")
+        training = None
         try:
             training = TrainingRun(session.config, session.run, world, housekeeping)
             for line in session.introduction:
@@ -216,7 +218,10 @@ def _run(flags: dict[str, Any], world: Any, watch: Any) -> int:
             if training.train(stop):
                 return 0
         except UserError as error:
-            session.run.record(f"error: {error}\n")
+            if session.run.is_new and (training is None or training.progress.nimg == 0):
+                session.run.discard()  # nothing has been trained: no half-made run is left behind
+            else:
+                session.run.record(f"error: {error}\n")
             raise
         except Exception:
             _record_failure(session.run, world, watch)

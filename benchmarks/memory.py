@@ -54,6 +54,7 @@ def _one_step(options: dict[str, Any], device: str, sender: Any) -> None:
     from training import memory
     from training.options import resolve
     from training.run_dir import RunDir
+    from training.setup import count_parameters
     from training.training_loop import Housekeeping, TrainingRun
 
     keep_freed_memory()
@@ -68,7 +69,7 @@ def _one_step(options: dict[str, Any], device: str, sender: Any) -> None:
             Image.fromarray(random.randint(0, 256, (resolution, resolution, 3), np.uint8)).save(data / f"{number}.png")
         config, _ = resolve({**flags, "data": str(data)}, 1)
         training = TrainingRun(config, RunDir(Path(folder)), World(), Housekeeping(progress_bar=False))
-        parameters = memory.count_parameters(training.G, training.D)
+        parameters = count_parameters(config)
         if options.get("aug") != "noaug":
             training.augment.p.fill_(0.5)
         training._step()

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,23 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
                 f"cannot write {path}: {error.strerror}; the previous file, if any, is untouched"
             ) from error
         raise
+
+
+def copy_whole(source: Path, target: Path) -> None:
+    """Make `target` the same file as `source`, by a link where the file system has them, else as a copy; atomically.
+
+    Raises:
+        UserError: the folder cannot be written or the disk is full; the previous file is untouched.
+    """
+    temporary = target.with_name(f".{target.name}.tmp")
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+        os.link(source, temporary)
+        os.replace(temporary, target)
+    except OSError:
+        with open(source, "rb") as content, atomic_write(target) as stream:
+            shutil.copyfileobj(content, stream)
 
 
 def _umask() -> int:

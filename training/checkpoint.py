@@ -85,16 +85,21 @@ class Checkpoints:
 
     def _newest(self) -> dict[str, Any] | None:
         paths = list_checkpoints(self._run_dir)
+        damaged: list[Path] = []
         for path in paths:
             try:
                 states = unpack(path)
             except DamagedCheckpoint as error:
                 self._log(f"warning: {error}; trying the one before")
+                damaged.append(path)
                 continue
             if set(states) != set(self._objects):
                 raise UserError(
                     f"{path} holds the state of another version of this program; start a new run with --new"
                 )
+            for other in damaged:
+                # Out of the way, or it would count among those that stay and push a whole one out.
+                os.replace(other, other.with_name(other.name + ".damaged"))
             return states
         if paths:
             raise UserError(

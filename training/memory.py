@@ -14,6 +14,7 @@ from training.config import TrainingConfig
 # process needs besides; fitted to the peaks that benchmarks/memory.py measures on a CPU (docs/running.md, 'Memory').
 # The value for CUDA is not measured.
 _COPIES_PER_LAYER = 5.5
+_TOLERANCE = 1.33
 _BASE_BYTES = {"cpu": 0.75e9, "cuda": 1.2e9}
 
 
@@ -50,11 +51,6 @@ def estimate(config: TrainingConfig, parameters: int) -> MemoryEstimate:
     return MemoryEstimate(fixed, per_image * _COPIES_PER_LAYER)
 
 
-def count_parameters(*networks: torch.nn.Module) -> int:
-    """The number of parameters of all networks together."""
-    return sum(parameter.numel() for network in networks for parameter in network.parameters())
-
-
 def available_bytes(device: torch.device) -> float:
     """Free memory of the device."""
     if device.type == "cuda":
@@ -73,10 +69,22 @@ def peak_bytes(device: torch.device) -> float:
     return kilobytes * 1024.0
 
 
-def advice(config: TrainingConfig, parameters: int, device: torch.device) -> tuple[str, bool]:
-    """A line about the expected memory, and whether it is a warning."""
+def comparison(expected: float, used: float) -> tuple[str, bool]:
+    """A line about the memory that the first step took beside what was expected, and whether it is a warning."""
+    text = f"memory: {used / 2**30:.1f} GiB used at most in the first step, {expected / 2**30:.1f} GiB were expected"
+    if used <= _TOLERANCE * expected:
+        return text, False
+    return f"{text}; if it grows too large for this machine, lower --batch-gpu", True
+
+
+def advice(config: TrainingConfig, parameters: int, device: torch.device, sharing: int = 1) -> tuple[str, bool]:
+    """A line about the expected memory, and whether it is a warning.
+
+    Call it before the networks are made: what they take must not count twice. `sharing` processes of the run share
+    the memory of the machine, where the device is its processor.
+    """
     expected = estimate(config, parameters)
-    available = available_bytes(device)
+    available = available_bytes(device) / (sharing if device.type == "cpu" else 1)
     needed = expected.total(config.batch_gpu)
     text = (
         f"memory: about {needed / 2**30:.1f} GiB expected for --batch-gpu={config.batch_gpu}, "

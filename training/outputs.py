@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 import metrics
-from dnnlib import UserError
+from dnnlib import UserError, copy_whole
 from torch_utils.distributed import World
 from torch_utils.images import make_grid, save_image, to_uint8
 from torch_utils.statistics import Summary
@@ -227,14 +226,7 @@ class Snapshots:
         if newest["value"] is None or (best and sign * value >= sign * best["value"]):
             return
         self._progress.best = {"metric": name, "value": value, "nimg": newest["nimg"], "file": newest["file"]}
-        temporary = self._run.path / ".best.safetensors.tmp"
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        try:
-            os.link(self._run.path / newest["file"], temporary)
-        except OSError:
-            shutil.copyfile(self._run.path / newest["file"], temporary)
-        os.replace(temporary, self._run.path / "best.safetensors")
+        copy_whole(self._run.path / newest["file"], self._run.path / "best.safetensors")
         self._run.write_json("best.json", self._progress.best)
 
     def prune(self, name: str | None) -> None:

@@ -22,6 +22,8 @@ from training.checkpoint import list_checkpoints
 from training.config import FREE_TO_CHANGE, TrainingConfig, load_config
 
 FINISHED = "finished.json"
+_FIRST_FILES = (".lock", ".*.tmp", "training_options.json", "log.txt", "events.out.tfevents.*", "reals.png",
+                "fakes_init.png")  # fmt: skip
 
 
 class RunDir:
@@ -29,10 +31,12 @@ class RunDir:
 
     Attributes:
         path: the folder.
+        is_new: whether this session has begun the run.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)
+        self.is_new = False
         self._lock: IO | None = None
 
     @property
@@ -41,8 +45,18 @@ class RunDir:
         return (self.path / FINISHED).exists()
 
     def lock(self) -> bool:
-        """Take the lock; False if another process trains here. The system frees it when the process ends."""
-        stream = open(self.path / ".lock", "w")  # noqa: SIM115 - held until `unlock`
+        """Take the lock; False if another process trains here. The system frees it when the process ends.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        try:
+            stream = open(self.path / ".lock", "w")  # noqa: SIM115 - held until `unlock`
+        except OSError as error:
+            raise UserError(
+                f"the run directory {self.path} cannot be written ({error.strerror}); "
+                "make it writable or choose another with --run-dir or --outdir"
+            ) from error
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -106,6 +120,14 @@ class RunDir:
         """Write `training_options.json`."""
         self.write_json("training_options.json", {**config.to_dict(), "run_dir": str(self.path)})
 
+    def discard(self) -> None:
+        """Remove what a run that never made a step has left here, and the folder if nothing else is in it."""
+        for pattern in _FIRST_FILES:
+            for path in self.path.glob(pattern):
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
     def forget_finish(self) -> None:
         """Take back that the run has reached its end."""
         (self.path / FINISHED).unlink(missing_ok=True)
@@ -154,7 +176,7 @@ def open_run_dir(config: TrainingConfig, *, outdir: Path | None, run_dir: Path |
         if (run.path / "training_options.json").exists():
             _check_same(run, config)
         else:
-            run.write_config(config)
+            _write_first(run, config)
         return run
     outdir = Path(outdir)
     make_folder(outdir, "--outdir")
@@ -176,8 +198,13 @@ def open_run_dir(config: TrainingConfig, *, outdir: Path | None, run_dir: Path |
                 f"--outdir={outdir}: the run directory cannot be made ({error.strerror}); choose another"
             ) from error
         run.lock()
-        run.write_config(config)
+        _write_first(run, config)
         return run
+
+
+def _write_first(run: RunDir, config: TrainingConfig) -> None:
+    run.write_config(config)
+    run.is_new = True
 
 
 def make_folder(path: Path, flag: str) -> None:
@@ -192,7 +219,11 @@ def make_folder(path: Path, flag: str) -> None:
 
 def _numbered(outdir: Path) -> dict[Path, int]:
     """The sub-folders whose names begin with a number, and that number."""
-    matches = {path: re.match(r"\d+", path.name) for path in outdir.iterdir() if path.is_dir()}
+    try:
+        folders = [path for path in outdir.iterdir() if path.is_dir()]
+    except OSError as error:
+        raise UserError(f"--outdir={outdir} cannot be read ({error.strerror}); choose another") from error
+    matches = {path: re.match(r"\d+", path.name) for path in folders}
     return {path: int(match.group()) for path, match in matches.items() if match}
 
 

@@ -44,6 +44,13 @@ def build_networks(config: TrainingConfig, device: torch.device) -> tuple[Genera
     return G.train(), D.train(), G_ema.eval()
 
 
+def count_parameters(config: TrainingConfig) -> int:
+    """The number of parameters of G and D together, without making them."""
+    with torch.device("meta"):
+        networks = Generator(config.G_kwargs), Discriminator(config.D_kwargs)
+    return sum(parameter.numel() for network in networks for parameter in network.parameters())
+
+
 def fake_label_source(dataset: ImageDataset, device: torch.device) -> Callable[[int], torch.Tensor]:
     """A function count -> labels [count, label_dim] of images drawn uniformly from the training set."""
 

@@ -32,7 +32,14 @@ from training.progress import Progress, StopRequest
 from training.provenance import snapshot_metadata
 from training.resume import copy_weights
 from training.run_dir import FINISHED, RunDir
-from training.setup import build_networks, choose_device, fake_label_source, open_dataset, set_backends
+from training.setup import (
+    build_networks,
+    choose_device,
+    count_parameters,
+    fake_label_source,
+    open_dataset,
+    set_backends,
+)
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,9 @@ class TrainingRun:
         self.log = run.log if world.is_main else (lambda line: None)
 
         # Data and networks.
+        parameters = count_parameters(config)
+        self._log_memory(*memory.advice(config, parameters, self.device, world.local_size))
+        self.expected_memory = memory.estimate(config, parameters).total(config.batch_gpu)
         self.dataset = open_dataset(config)
         self.stream = ImageStream(self.dataset, seed=config.random_seed, workers=config.workers, device=self.device)
         self.G, self.D, self.G_ema = build_networks(config, self.device)
@@ -147,6 +157,7 @@ class TrainingRun:
         done = progress.nimg >= round(config.total_kimg * 1000)
         with contextlib.ExitStack() as stack:
             stack.callback(self._close)
+            stack.enter_context(self.world.activity.busy())
             stack.enter_context(use_implementation(config.precision.ops))
             stack.enter_context(nan_check(self.housekeeping.nan_check, G=self.G, D=self.D, augment=self.augment))
             bar = stack.enter_context(self._progress_bar())
@@ -156,8 +167,10 @@ class TrainingRun:
                 done = progress.nimg >= round(config.total_kimg * 1000)
                 clock = self._count_time(clock)
                 if first_step:
-                    self.log(f"memory: {memory.peak_bytes(self.device) / 2**30:.1f} GiB used at most in the first step")
+                    self._log_memory(*memory.comparison(self.expected_memory, memory.peak_bytes(self.device)))
                     first_step = False
+                    # Kernels are compiled and caches are filled: from now on steps are alike.
+                    self.world.activity.watched = True
 
                 minutes = (time.monotonic() - saved_at) / 60
                 save, stopping, broken = self.world.any(
@@ -168,11 +181,13 @@ class TrainingRun:
                     ]
                 )
                 if done or progress.tick == 0 or progress.nimg >= progress.tick_nimg + config.kimg_per_tick * 1000:
-                    save |= self._tick(done)
+                    with self.world.activity.busy():
+                        save |= self._tick(done)
                     clock = self._count_time(clock, maintenance=True)
                 if save or done or stopping or broken:
                     # A state that may be broken must not push out those from before it broke.
-                    self.checkpoints.save(progress.nimg, write=self.world.is_main, prune=not self._skipped_in_row())
+                    with self.world.activity.busy():
+                        self.checkpoints.save(progress.nimg, write=self.world.is_main, prune=not self._skipped_in_row())
                     saved_at = time.monotonic()
                     clock = self._count_time(clock, maintenance=True)
                 if broken:
@@ -206,9 +221,6 @@ class TrainingRun:
 
     def _begin(self) -> None:
         """What is said and drawn once, before the first step of the session."""
-        parameters = sum(p.numel() for network in (self.G, self.D) for p in network.parameters())
-        text, too_much = memory.advice(self.config, parameters, self.device)
-        self.log(f"warning: {text}" if too_much else text)
         if self.world.is_main:
             self.run.remove_leftovers()
             self._forget_what_came_after()
@@ -275,6 +287,9 @@ class TrainingRun:
                 self.snapshots.judge(*next(iter(values.items())))
             self.snapshots.prune(next(iter(values), None))
         return values
+
+    def _log_memory(self, text: str, is_warning: bool) -> None:
+        self.log(f"warning: {text}" if is_warning else text)
 
     def _count_time(self, since: float, maintenance: bool = False) -> float:
         """Add the time since `since` to the run's; the time now."""

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from dnnlib import UserError
-from torch_utils.distributed import Watch, World, world
+from torch_utils.distributed import World, world
 from torch_utils.statistics import Statistics
+from torch_utils.watch import Watch
 from training.options import resolve
 from training.run_dir import RunDir
 from training.training_loop import Housekeeping, TrainingRun

@@ -131,6 +131,19 @@ def test_a_damaged_newest_one_is_reported_and_the_one_before_is_used(tmp_path, d
     assert "trying the one before" in log[0]
 
 
+def test_a_damaged_one_does_not_count_among_those_that_stay(tmp_path):
+    checkpoints, _ = _save(tmp_path, 1, 2)
+    _flip_in_tensor(list_checkpoints(tmp_path)[0])
+    assert _load(tmp_path)[0] == 1
+    checkpoints.save(150)
+    assert [path.name for path in list_checkpoints(tmp_path)] == [
+        "checkpoint-000000150.safetensors",
+        "checkpoint-000000100.safetensors",
+    ]
+    _flip_in_tensor(list_checkpoints(tmp_path)[0])
+    assert _load(tmp_path)[0] == 1
+
+
 def test_only_damaged_ones_are_an_error_not_a_fresh_start(tmp_path):
     _save(tmp_path, 1, 2)
     for path in list_checkpoints(tmp_path):

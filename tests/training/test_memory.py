@@ -6,6 +6,7 @@ import torch
 
 from benchmarks.memory import CONFIGURATIONS, measure
 from training import memory
+from training.setup import build_networks, count_parameters
 
 
 def test_the_largest_divisor_that_fits():
@@ -40,6 +41,7 @@ def test_the_advice(tiny, monkeypatch, available, text, warns):
         available = expected.total(2) + 1
         monkeypatch.setattr(memory, "available_bytes", lambda device: available)
     line, warned = memory.advice(config, 0, torch.device("cpu"))
+    assert memory.advice(config, 0, torch.device("cpu"), sharing=1_000_000)[1]
     assert text in line
     assert "--batch-gpu=8" in line
     assert warned == warns
@@ -59,6 +61,22 @@ def test_a_run_says_what_it_expects_and_what_it_used(tiny):
     lines = [line for line in (tiny.folder / "run" / "log.txt").read_text().splitlines() if line.startswith("memory")]
     assert "expected for --batch-gpu=8" in lines[0]
     assert "used at most in the first step" in lines[1]
+
+
+def test_what_was_expected_is_held_against_what_was_used():
+    assert memory.comparison(expected=2.0**31, used=2.0**31) == (
+        "memory: 2.0 GiB used at most in the first step, 2.0 GiB were expected",
+        False,
+    )
+    text, warns = memory.comparison(expected=2.0**30, used=2.0**31)
+    assert warns
+    assert "--batch-gpu" in text
+
+
+def test_parameters_are_counted_without_making_them(tiny):
+    config = tiny.config()
+    networks = build_networks(config, torch.device("cpu"))[:2]
+    assert count_parameters(config) == sum(p.numel() for network in networks for p in network.parameters())
 
 
 @pytest.mark.slow

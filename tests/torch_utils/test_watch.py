@@ -1,0 +1,57 @@
+"""A process that waits for another is not left waiting when that one hangs."""
+
+import multiprocessing
+import runpy
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from torch_utils.distributed import Activity
+
+WORKER = str(Path(__file__).with_name("watch_worker.py"))
+
+
+def _environments() -> list[dict[str, str]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+
+
+@pytest.mark.parametrize(("watched", "statuses"), [(True, [1, 1]), (False, [0, 0])])
+def test_a_stuck_step_ends_the_run_and_is_named_but_a_long_task_does_not(tmp_path, watched, statuses):
+    output = tmp_path / "lines"
+    output.touch()
+    context = multiprocessing.get_context("forkserver")
+    workers = [
+        context.Process(target=runpy.run_path, args=(WORKER, {"ARGUMENTS": (env, output, watched)}))
+        for env in _environments()
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(timeout=60)
+    assert [worker.exitcode for worker in workers] == statuses
+    lines = output.read_text()
+    if watched:
+        assert f"rank 0 on {socket.gethostname()}: rank 1 on {socket.gethostname()} has been in the same step" in lines
+    else:
+        assert lines == ""
+
+
+def test_activity_counts_waits_and_remembers_the_longest_step():
+    activity = Activity()
+    with activity.waits():
+        assert activity.waiting
+    assert (activity.count, activity.waiting, activity.longest) == (1, False, 0.0)
+    activity.watched = True
+    with activity.busy():
+        time.sleep(0.05)
+        assert not activity.watched
+    assert activity.watched
+    with activity.waits():
+        pass
+    assert activity.longest < 0.05

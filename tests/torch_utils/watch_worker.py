@@ -1,0 +1,31 @@
+"""What each process of test_watch.py does. A script of its own, as other processes have to run it."""
+
+import os
+import time
+from pathlib import Path
+
+from torch_utils.distributed import world
+from torch_utils.watch import Watch
+
+
+def main(environment: dict[str, str], output: Path, watched: bool) -> None:
+    """Both processes wait for each other once; then rank 1's main thread sleeps, while rank 0 waits for it."""
+    os.environ.update(environment)
+
+    def report(line: str) -> None:
+        with open(output, "a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+
+    with world("cpu") as here:
+        watch = Watch(here, report, silence=4.0)
+        here.activity.watched = watched
+        here.barrier()
+        if here.rank == 1:
+            time.sleep(12)
+        here.barrier()
+        here.activity.watched = False
+        watch.close()
+
+
+if "ARGUMENTS" in globals():
+    main(*globals()["ARGUMENTS"])
