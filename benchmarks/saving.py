@@ -1,8 +1,9 @@
 """Measure what saving costs: the time of a checkpoint and of a network snapshot beside that of a training step.
 
     python benchmarks/saving.py
+    python benchmarks/saving.py --preset=none --steps=1     # the large networks of the `auto` configuration
 
-Options are those of `train.py --preset=demo` on the built-in faces. The share is of the time between two checkpoints.
+On the built-in faces. The share is of the time between two checkpoints.
 """
 
 import statistics
@@ -25,17 +26,19 @@ from training.training_loop import Housekeeping, TrainingRun
 
 @click.command()
 @click.option("--repeats", default=10, show_default=True)
+@click.option("--preset", default="demo", show_default=True, help="As train.py takes it; none: the defaults.")
+@click.option("--steps", default=8, show_default=True, help="Training steps to time.")
 @click.option("--outdir", default=None, help="Folder on the disk to measure [the temporary folder].")
-def main(repeats: int, outdir: str | None) -> None:
+def main(repeats: int, preset: str, steps: int, outdir: str | None) -> None:
     """Print medians, and the share of the training time that saving takes at the default interval."""
     keep_freed_memory()
-    config, _ = resolve({"preset": "demo", "metrics": ()}, 1)
+    config, _ = resolve({"preset": None if preset == "none" else preset, "metrics": ()}, 1)
     with tempfile.TemporaryDirectory(dir=outdir) as folder:
         training = TrainingRun(config, RunDir(Path(folder)), World(), Housekeeping(progress_bar=False))
         networks = {"G": training.G, "D": training.D, "G_ema": training.G_ema}
-        for _ in range(4):
+        for _ in range(min(steps, 4)):
             training._step()
-        step = _median(training._step, 8)
+        step = _median(training._step, steps)
         checkpoint = _median(lambda: training.checkpoints.save(training.progress.nimg), repeats)
         snapshot = _median(lambda: training.snapshots.write(networks, 0.0), repeats)
         size = max(path.stat().st_size for path in Path(folder).glob("checkpoint-*"))
@@ -45,7 +48,7 @@ def main(repeats: int, outdir: str | None) -> None:
     click.echo(f"step {step * 1000:.0f} ms, checkpoint {checkpoint * 1000:.0f} ms ({size / 2**20:.0f} MiB)")
     click.echo(f"share of checkpoints every {interval / 60:g} minutes: {checkpoint / interval:.3%}")
     click.echo(
-        f"share of snapshot and checkpoint every {config.network_snapshot_ticks} ticks of the demo: "
+        f"share of snapshot and checkpoint every {config.network_snapshot_ticks} ticks: "
         f"{(checkpoint + snapshot) / (steps_per_snapshot * step):.3%}"
     )
 
