@@ -22,7 +22,10 @@ class NameList(click.ParamType):
         """Split at commas."""
         if isinstance(value, tuple):
             return value
-        return tuple(part.strip() for part in value.split(",") if part.strip())
+        names = tuple(part.strip() for part in value.split(",") if part.strip())
+        if not names:
+            self.fail("it is empty; give names or leave the option out", param, ctx)
+        return names
 
 
 @click.command(cls=Command, context_settings={"max_content_width": 110})

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from comparison.losses import parse_losses
 from comparison.runner import Job, pending, run_jobs
 from comparison.tuning import choose_rates, trial_jobs
 from dnnlib import UserError
-from dnnlib.cli import CONTINUE_STATUS, Command, door
+from dnnlib.cli import CONTINUE_STATUS, Command, Number, door
 
 
 @dataclass(frozen=True)
@@ -56,18 +57,18 @@ PRESETS = {
 @click.option("--losses", metavar="LIST", help=f"ce, rlo:k=K[:form=F][:glr=X][:dlr=X], k=2..32  [{DEFAULTS.losses}]")
 @click.option("--seeds", type=click.IntRange(min=1), help="Runs of each loss  [5]; below 6 no test can reach p < 0.05.")
 @click.option("--first-seed", type=click.IntRange(min=0), default=0, show_default=True)
-@click.option("--kimg", type=click.FloatRange(min=0, min_open=True), help="Length of each run  [500].")
+@click.option("--kimg", type=Number(min=0, min_open=True), help="Length of each run  [500].")
 @click.option("--subset", type=click.IntRange(min=1), help="Use only this many images, drawn by each seed  [all].")
 @click.option("--metrics", metavar="LIST", help="As train.py takes them; the first decides --tune  [fid50k_full].")
 @click.option("--evaluations", type=click.IntRange(min=1), help="Of the metrics over a run, after the first  [12].")
-@click.option("--glr", type=click.FloatRange(min=0, min_open=True), help="Learning rate of G for losses without one.")
-@click.option("--dlr", type=click.FloatRange(min=0, min_open=True), help="Learning rate of D for losses without one.")
+@click.option("--glr", type=Number(min=0, min_open=True), help="Learning rate of G for losses without one.")
+@click.option("--dlr", type=Number(min=0, min_open=True), help="Learning rate of D for losses without one.")
 @click.option(
     "--tune", is_flag=True, help="First search the learning rate of every loss, with the same effort for each."
 )
 @click.option("--tune-rates", default="0.000625,0.00125,0.0025,0.005", show_default=True, metavar="LIST")
 @click.option("--tune-seeds", type=click.IntRange(min=1), default=2, show_default=True, help="Seeds of each trial.")
-@click.option("--tune-kimg", type=click.FloatRange(min=0, min_open=True), help="Length of a trial  [--kimg / 5].")
+@click.option("--tune-kimg", type=Number(min=0, min_open=True), help="Length of a trial  [--kimg / 5].")
 @click.option("--outdir", metavar="DIR", help="Folder of this comparison; repeat the command to go on.")
 @click.option(
     "--jobs", type=click.IntRange(min=1), help="Runs at a time, on their own GPUs or shares of cores  [1; demo 2]."
@@ -192,9 +193,12 @@ def _tuning(options: dict[str, Any], kimg: float, metrics: Sequence[str]) -> Tun
 
 def _numbers(text: str, flag: str) -> list[float]:
     try:
-        return [float(part) for part in text.split(",") if part.strip()]
+        numbers = [float(part) for part in text.split(",") if part.strip()]
     except ValueError:
-        raise UserError(f"{flag}={text} is not a list of numbers such as 0.001,0.002") from None
+        numbers = [math.nan]
+    if not all(math.isfinite(number) for number in numbers):
+        raise UserError(f"{flag}={text} is not a list of numbers such as 0.001,0.002")
+    return numbers
 
 
 def _check_metrics(names: Sequence[str]) -> None:

@@ -22,7 +22,7 @@ import click
 from tqdm import tqdm
 
 from dnnlib import UserError
-from dnnlib.cli import Command, door
+from dnnlib.cli import Command, Number, door
 from training.builtin_faces import BUILTIN_FACES
 from training.dataset_making import archives, image_files, recipes
 from training.dataset_making.make import make_dataset, summarise
@@ -95,9 +95,7 @@ class Resolution(click.ParamType):
     type=click.IntRange(min=0),
     help="Leave out images (or dogs) with a shorter side  [default: 0; stanford-dogs: W]",
 )
-@click.option(
-    "--margin", type=click.FloatRange(0, 2), help="stanford-dogs: margin around the box, in box sides  [default: 0.1]"
-)
+@click.option("--margin", type=Number(0, 2), help="stanford-dogs: margin around the box, in box sides  [default: 0.1]")
 @click.option("--report", metavar="FILE", help="Write what happened to each image as JSON")
 @click.option("--overwrite", is_flag=True, help="Replace an existing --dest")
 @click.option(

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from dnnlib import UserError
-from dnnlib.cli import Command, IntegerRanges, door
+from dnnlib.cli import Command, IntegerRanges, Number, door
 from generation.latents import load_noise, parse_class
 from generation.output import Motion, Source, draw_grid, draw_mixing, draw_pictures, draw_video
 from generation.renderer import Renderer, pick_device
@@ -52,8 +52,10 @@ class GridSize(click.ParamType):
 def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that `generate.py` and `style_mixing.py` share."""
     options = [
-        click.option("--network", required=True, help="Network: file, https:// or hf://owner/repo/file."),
-        click.option("--trunc", type=float, default=1.0, show_default=True, help="Truncation psi: 1 for none."),
+        click.option(
+            "--network", required=True, metavar="FILE|URL", help="Network: file, https:// or hf://owner/repo/file."
+        ),
+        click.option("--trunc", type=Number(), default=1.0, show_default=True, help="Truncation psi: 1 for none."),
         click.option("--trunc-cutoff", type=click.IntRange(min=0), help="Truncate the first so many layers only."),
         click.option("--class", "class_text", metavar="CLASS", help="Index, name, or mixture as cat=0.7,dog=0.3."),
         click.option(
@@ -95,9 +97,7 @@ def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option(
     "--frames", type=click.IntRange(min=1), default=60, show_default=True, help="Video: from one to the next."
 )
-@click.option(
-    "--fps", type=click.FloatRange(0, min_open=True), default=30, show_default=True, help="Video: frames per second."
-)
+@click.option("--fps", type=Number(0, min_open=True), default=30, show_default=True, help="Video: frames per second.")
 @click.option(
     "--space", type=click.Choice(["w", "z"]), default="w", show_default=True, help="Video: where to interpolate."
 )

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from dnnlib import UserError
-from dnnlib.cli import CONTINUE_STATUS, Command, door
+from dnnlib.cli import CONTINUE_STATUS, Command, Number, door
 
 BOOL = {"type": bool, "is_flag": False, "flag_value": True, "metavar": "BOOL"}
 CFGS = ["auto", "stylegan2", "paper256", "paper512", "paper1024", "cifar"]
@@ -27,7 +27,10 @@ class NameList(click.ParamType):
         """Split at commas."""
         if isinstance(value, tuple):
             return value
-        return () if value.lower() == "none" else tuple(part.strip() for part in value.split(",") if part.strip())
+        names = tuple(part.strip() for part in value.split(",") if part.strip())
+        if not names:
+            self.fail("it is empty; give names or none", param, ctx)
+        return () if value.strip().lower() == "none" else names
 
 
 class GridSize(click.ParamType):
@@ -60,6 +63,10 @@ class KeepRule(click.ParamType):
             if key not in ("last", "best") or not number.isdigit():
                 self.fail(f"'{value}' is not of the form last=N,best=M", param, ctx)
             rule[key] = int(number)
+            if rule[key] == 0:
+                self.fail(f"'{part}' would keep none; give 1 or more, or leave '{key}' out", param, ctx)
+        if "best" in rule and ctx is not None and ctx.params.get("metrics") == ():
+            self.fail("'best' needs a metric to judge by; leave it out or name one with --metrics", param, ctx)
         return rule
 
 
@@ -77,14 +84,14 @@ class KeepRule(click.ParamType):
 @click.option("-n", "--dry-run", is_flag=True, help="Print the configuration and stop.")
 # The loss.
 @click.option("--loss", type=click.Choice(["ce", "rlo"]), help="Logistic, or rooted logistic [ce].")
-@click.option("--k", type=float, help="Root of --loss=rlo; large k tends to ce.")
+@click.option("--k", type=Number(), help="Root of --loss=rlo; large k tends to ce.")
 @click.option(
     "--rlo-form", type=click.Choice(["bounded", "convex"]), help="Which rooted loss [bounded]; docs/theory.md."
 )
 @click.option("--saturating", **BOOL, help="Generator minimises the value literally [no].")
-@click.option("--gamma", type=click.FloatRange(min=0), help="R1 weight [from --cfg].")
-@click.option("--pl-weight", type=click.FloatRange(min=0), help="Path-length weight [2; cifar: 0].")
-@click.option("--style-mixing", type=click.FloatRange(0, 1), help="Probability of style mixing [0.9; cifar: 0].")
+@click.option("--gamma", type=Number(min=0), help="R1 weight [from --cfg].")
+@click.option("--pl-weight", type=Number(min=0), help="Path-length weight [2; cifar: 0].")
+@click.option("--style-mixing", type=Number(0, 1), help="Probability of style mixing [0.9; cifar: 0].")
 # Data.
 @click.option("--cond", **BOOL, help="Train with the labels of the data set [no].")
 @click.option("--subset", type=click.IntRange(min=1), help="Use only this many images, chosen by the seed [all].")
@@ -92,24 +99,22 @@ class KeepRule(click.ParamType):
 @click.option("--workers", type=click.IntRange(min=0), help="Decoding threads [3].")
 # Length, batch, networks.
 @click.option("--cfg", type=click.Choice(CFGS), help="Base configuration [auto].")
-@click.option("--kimg", type=click.FloatRange(min=0, min_open=True), help="Length in thousands of images [from --cfg].")
+@click.option("--kimg", type=Number(min=0, min_open=True), help="Length in thousands of images [from --cfg].")
 @click.option("--batch", type=click.IntRange(min=1), help="Images per step over all processes [from --cfg].")
 @click.option("--batch-gpu", type=click.IntRange(min=1), help="Images at once per process; the rest is accumulated.")
 @click.option("--cbase", type=click.IntRange(min=1), help="Feature maps at resolution r: cbase / r ... [from --cfg].")
 @click.option("--cmax", type=click.IntRange(min=1), help="... but at most this many [512].")
 @click.option("--map-depth", type=click.IntRange(min=1), help="Layers of the mapping network [from --cfg].")
 @click.option("--mbstd-group", type=click.IntRange(min=1), help="Images per minibatch-std group [from --cfg].")
-@click.option("--glr", type=click.FloatRange(min=0), help="Learning rate of G [from --cfg].")
-@click.option("--dlr", type=click.FloatRange(min=0), help="Learning rate of D [from --cfg].")
-@click.option("--ema-kimg", type=click.FloatRange(min=0), help="Half-life of the generator's average [from --cfg].")
+@click.option("--glr", type=Number(min=0), help="Learning rate of G [from --cfg].")
+@click.option("--dlr", type=Number(min=0), help="Learning rate of D [from --cfg].")
+@click.option("--ema-kimg", type=Number(min=0), help="Half-life of the generator's average [from --cfg].")
 # Augmentation.
 @click.option("--aug", type=click.Choice(["noaug", "ada", "fixed"]), help="Augmentation mode [ada].")
-@click.option("--p", type=click.FloatRange(0, 1), help="Probability of --aug=fixed.")
-@click.option("--target", type=click.FloatRange(0, 1), help="What ADA steers r_t to [0.6].")
-@click.option("--p-max", type=click.FloatRange(0, 1), help="Bound of ADA's p [1]; 0.8 guards against leaks.")
-@click.option(
-    "--ada-kimg", type=click.FloatRange(min=0, min_open=True), help="kimg for p to move by 1 [500; 100 with --resume]."
-)
+@click.option("--p", type=Number(0, 1), help="Probability of --aug=fixed.")
+@click.option("--target", type=Number(0, 1), help="What ADA steers r_t to [0.6].")
+@click.option("--p-max", type=Number(0, 1), help="Bound of ADA's p [1]; 0.8 guards against leaks.")
+@click.option("--ada-kimg", type=Number(min=0, min_open=True), help="kimg for p to move by 1 [500; 100 with --resume].")
 @click.option("--augpipe", type=click.Choice(PIPES), help="Which augmentations [bgc].")
 # Transfer.
 @click.option(
@@ -118,18 +123,19 @@ class KeepRule(click.ParamType):
 @click.option("--resume-partial", **BOOL, help="Take what fits, list the rest [no].")
 @click.option("--freezed", type=click.IntRange(min=0), help="Freeze-D: layers of D that stay fixed [0].")
 # Reports.
-@click.option("--tick", type=click.FloatRange(min=0, min_open=True), help="kimg from one report to the next [4].")
+@click.option("--tick", type=Number(min=0, min_open=True), help="kimg from one report to the next [4].")
 @click.option("--snap", type=click.IntRange(min=0), help="Ticks between network snapshots [50]; 0: only the last.")
 @click.option("--img-snap", type=click.IntRange(min=0), help="Ticks between image grids [as --snap].")
 @click.option("--grid", type=GridSize(), help="Size of the grids, such as 8x4.")
 @click.option(
     "--metrics",
     type=NameList(),
+    is_eager=True,  # read before --keep, which looks at it
     help="At every snapshot: fid50k_full, swd2k, ..., or none [fid50k_full on a GPU, else swd2k].",
 )
 @click.option("--keep", type=KeepRule(), help="Network snapshots that stay [all].")
-@click.option("--checkpoint-minutes", type=click.FloatRange(min=0), default=10.0, help="Between checkpoints [10].")
-@click.option("--max-hours", type=click.FloatRange(min=0), help="Save and stop after this long, with status 75.")
+@click.option("--checkpoint-minutes", type=Number(min=0), default=10.0, help="Between checkpoints [10].")
+@click.option("--max-hours", type=Number(min=0), help="Save and stop after this long, with status 75.")
 # The machine.
 @click.option(
     "--gpus", type=click.IntRange(min=1), help="Processes on this machine [1]; torchrun for several machines."

@@ -1,6 +1,7 @@
 """What all command lines share: the translation of user errors and the parsers of list options."""
 
 import functools
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -33,7 +34,7 @@ def door(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class Command(click.Command):
-    """A click command whose usage errors are one line too, as those of `door` are."""
+    """A click command whose usage errors are one line too, as those of `door` are, and that refuses empty values."""
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Parse the options; a mistake in them is told and ends the program with status 2."""
@@ -42,6 +43,42 @@ class Command(click.Command):
         except click.UsageError as error:
             click.echo(f"error: {error.format_message()}", err=True)
             sys.exit(MISTAKE_STATUS)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the options; an empty value that its type lets pass is a mistake, often an unset shell variable."""
+        given = list(args)
+        rest = super().parse_args(ctx, args)
+        if not ctx.resilient_parsing:
+            # The values as they were written: `Path("")` has become the current folder by now.
+            written, _, _ = self.make_parser(ctx).parse_args(args=given)
+            for option in self.params:
+                value = written.get(option.name)
+                if isinstance(option, click.Option) and "" in (value if isinstance(value, list | tuple) else [value]):
+                    raise click.UsageError(_what_is_empty(option), ctx)
+        return rest
+
+
+def _what_is_empty(option: click.Option) -> str:
+    kind = (option.metavar or option.type.name).upper()
+    remedy = "a path" if kind.partition("|")[0] in ("PATH", "FILE", "DIR", "PICTURE") else "a value"
+    leave = "" if option.required else " or leave the option out"
+    return f"{max(option.opts, key=len)} is empty; give {remedy}{leave}"
+
+
+class Number(click.FloatRange):
+    """A finite number in a range; click's own range lets `nan` through, and `inf` where it has no end."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Parse one value; a wrong one is a usage error."""
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"'{value}' is not a finite number", param, ctx)
+        return number
+
+    def _describe_range(self) -> str:
+        return super()._describe_range() if self.min is not None or self.max is not None else ""
 
 
 class IntegerRanges(click.ParamType):

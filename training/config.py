@@ -1,7 +1,7 @@
 """The typed configuration of a run: what `training_options.json` holds and `--dry-run` prints.
 
-Key names are those of the reference's `training_options.json` where it has them, so that scripts that
-read such files go on working. Defaults stand here and nowhere else; the command line's are all unset.
+Top-level keys are those of the reference's `training_options.json` where the two agree; docs/architecture.md lists
+where they differ. Defaults stand here and nowhere else; the command line's are all unset.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from training.networks import DiscriminatorConfig, GeneratorConfig
 
 @dataclass(frozen=True)
 class DatasetOptions:
-    """Which images: arguments of `training.dataset.ImageDataset`; `path` None is the built-in faces."""
+    """Which images: arguments of `training.dataset.ImageDataset`; None as path is the built-in faces."""
 
     path: str | None = None
     use_labels: bool = False
@@ -166,9 +166,15 @@ class TrainingConfig:
     def same_run_as(self, other: "TrainingConfig") -> bool:
         """Whether both describe the same training, whatever it is computed on.
 
-        The number of processes and the micro-batch may differ; the sum of their gradients does not.
+        The number of processes and the micro-batch may differ; the sum of their gradients does not. So may the place
+        of the images if their content is the same.
         """
-        return dataclasses.replace(self, **FREE_TO_CHANGE) == dataclasses.replace(other, **FREE_TO_CHANGE)
+        ours, theirs = (dataclasses.replace(config, **FREE_TO_CHANGE) for config in (self, other))
+        if self.dataset_hash and self.dataset_hash == other.dataset_hash:
+            # The same images, wherever they lie.
+            moved = dataclasses.replace(theirs.training_set_kwargs, path=ours.training_set_kwargs.path)
+            theirs = dataclasses.replace(theirs, training_set_kwargs=moved)
+        return ours == theirs
 
 
 FREE_TO_CHANGE = {"num_gpus": 0, "device": "", "batch_gpu": 0, "workers": 0, "precision": PrecisionOptions()}

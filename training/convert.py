@@ -15,7 +15,7 @@ import click
 import torch
 
 from dnnlib import UserError, atomic_write
-from dnnlib.cli import Command, door
+from dnnlib.cli import Command, Number, door
 from training.export_onnx import export_onnx
 from training.rosinality import (
     discriminator_from_rosinality,
@@ -90,7 +90,7 @@ def _is_state(value: Any) -> bool:
 @click.argument("source")
 @click.argument("destination", type=Path)
 @click.option("--ema-only", is_flag=True, help="Keep the averaged generator only.")
-@click.option("--trunc", type=float, default=1.0, show_default=True, help="ONNX: truncation psi, fixed in the file.")
+@click.option("--trunc", type=Number(), default=1.0, show_default=True, help="ONNX: truncation psi, fixed in the file.")
 @click.option("--trunc-cutoff", type=click.IntRange(min=0), help="ONNX: truncate the first so many layers only.")
 @click.option(
     "--opset", type=click.IntRange(min=1), help="ONNX: version. [default: highest of the installed onnxruntime]"

@@ -55,7 +55,7 @@ class ZipFiles:
         self._owner = -1
         infos = [info for info in self._zip().infolist() if not info.is_dir()]
         for info in infos:
-            _refuse_escape(path, info.orig_filename)
+            refuse_escape(path, info.orig_filename)
         self.names = sorted({info.filename for info in infos if not is_clutter(info.filename)})
 
     def _zip(self) -> zipfile.ZipFile:
@@ -142,7 +142,8 @@ def _reading(path: Path, name: str) -> Iterator[None]:
         raise UserError(f"{path}: cannot read {name} ({reason}); download or make the data set again") from error
 
 
-def _refuse_escape(path: Path, name: str) -> None:
+def refuse_escape(path: Path, name: str) -> None:
+    """Refuse an archive with an entry of this name if it would lie outside; `UserError` names the entry."""
     parts = re.split(r"[/\\]", name)
     if ".." in parts or name[:1] in ("/", "\\") or re.match(r"[A-Za-z]:", name):
         raise UserError(

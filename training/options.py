@@ -1,6 +1,7 @@
 """From command line options to a `TrainingConfig`: checks, presets, the `--cfg` table, the run's description."""
 
 import dataclasses
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,9 @@ DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 """Options that neither the command line nor the preset gave; the rest comes from the `--cfg` table."""
 
+NO_RESUME = "noresume"  # the reference's word for none
+LONGEST_DESC, LARGEST_GRID = 100, 4096
+
 
 def resolve(flags: dict[str, Any], gpus: int) -> tuple[TrainingConfig, ImageDataset]:
     """The configuration that the options describe, and the data that it was made for.
@@ -51,6 +55,9 @@ def resolve(flags: dict[str, Any], gpus: int) -> tuple[TrainingConfig, ImageData
     given = {name: value for name, value in flags.items() if value is not None}
     preset = _preset(given.pop("preset", None))
     chosen = {**DEFAULTS, **preset, **given}
+    if chosen["resume"] == NO_RESUME:
+        chosen["resume"] = None
+    _check_alone(chosen)
     if chosen["loss"] == "ce" and "k" not in given:
         chosen["k"] = None
     adversarial = _adversarial(chosen, given)
@@ -59,7 +66,7 @@ def resolve(flags: dict[str, Any], gpus: int) -> tuple[TrainingConfig, ImageData
     batch, batch_gpu = _batches(chosen, base, gpus)
     is_auto = chosen["cfg"] == "auto"
     device = choose_device_type(chosen["device"])
-    G, D = _networks(chosen, base, dataset, batch_gpu)
+    G, D = _networks(chosen, given, base, dataset, batch_gpu)
     augmentation = _augmentation(chosen, given)
     config = TrainingConfig(
         random_seed=chosen["seed"],
@@ -133,6 +140,22 @@ def _preset(name: str | None) -> dict[str, Any]:
     return PRESETS[name].options
 
 
+def _check_alone(chosen: dict[str, Any]) -> None:
+    """Refuse what is wrong before the data is looked at."""
+    desc, grid = chosen["desc"] or "", chosen["grid"]
+    # It becomes part of a folder's name, of which file systems take 255 bytes.
+    if "/" in desc or "\\" in desc or not desc.isprintable():
+        raise UserError(f"--desc={desc!r} becomes part of a folder's name; leave out slashes and control characters")
+    if len(desc.encode()) > LONGEST_DESC:
+        raise UserError(f"--desc has {len(desc.encode())} bytes; give {LONGEST_DESC} at most")
+    if grid is not None and grid[0] * grid[1] > LARGEST_GRID:
+        raise UserError(
+            f"--grid={grid[0]}x{grid[1]} is {grid[0] * grid[1]} pictures; give {LARGEST_GRID} at most, such as 32x32"
+        )
+    if chosen["resume_partial"] and not chosen["resume"]:
+        raise UserError("--resume-partial says how to --resume; give --resume=FILE or leave it out")
+
+
 def _adversarial(chosen: dict[str, Any], given: dict[str, Any]) -> AdversarialOptions:
     name = chosen["loss"]
     if name == "ce":
@@ -152,7 +175,7 @@ def _adversarial(chosen: dict[str, Any], given: dict[str, Any]) -> AdversarialOp
 
 def _dataset(chosen: dict[str, Any]) -> tuple[ImageDataset, DatasetOptions]:
     options = DatasetOptions(
-        path=chosen["data"] or BUILTIN_FACES,
+        path=_data_path(chosen["data"]),
         use_labels=chosen["cond"],
         max_size=chosen["subset"],
         xflip=chosen["mirror"],
@@ -165,6 +188,11 @@ def _dataset(chosen: dict[str, Any]) -> tuple[ImageDataset, DatasetOptions]:
             "enlarge them with dataset_tool.py"
         )
     return dataset, dataclasses.replace(options, resolution=dataset.resolution)
+
+
+def _data_path(data: str | None) -> str:
+    """Absolute, so that a run can be continued from another folder; or the name of the built-in faces."""
+    return BUILTIN_FACES if not data or data == BUILTIN_FACES else os.path.abspath(data)
 
 
 def _batches(chosen: dict[str, Any], base: BaseConfig, gpus: int) -> tuple[int, int]:
@@ -187,7 +215,7 @@ def _batches(chosen: dict[str, Any], base: BaseConfig, gpus: int) -> tuple[int, 
 
 
 def _networks(
-    chosen: dict[str, Any], base: BaseConfig, dataset: ImageDataset, batch_gpu: int
+    chosen: dict[str, Any], given: dict[str, Any], base: BaseConfig, dataset: ImageDataset, batch_gpu: int
 ) -> tuple[GeneratorConfig, DiscriminatorConfig]:
     group = chosen.get("mbstd_group", min(base.mbstd, batch_gpu))
     if batch_gpu % group:
@@ -204,16 +232,23 @@ def _networks(
     }
     mapping = chosen.get("map_depth", base.mapping_layers)
     G = GeneratorConfig(**shared, mapping_layers=mapping)
-    D = DiscriminatorConfig(
-        **shared, architecture=base.architecture, mbstd_group_size=group, freeze_layers=chosen["freezed"]
-    )
-    return G, D
+    D = DiscriminatorConfig(**shared, architecture=base.architecture, mbstd_group_size=group)
+    if given.get("freezed", 0) > D.num_freezable:
+        raise UserError(
+            f"--freezed={given['freezed']}: D has {D.num_freezable} layers that can be frozen at "
+            f"{dataset.resolution} x {dataset.resolution}; give {D.num_freezable} at most"
+        )
+    # The number of a preset is meant for larger images.
+    return G, dataclasses.replace(D, freeze_layers=min(chosen["freezed"], D.num_freezable))
 
 
 def _augmentation(chosen: dict[str, Any], given: dict[str, Any]) -> AugmentOptions:
     mode = chosen["aug"]
-    if mode != "ada" and "target" in given:
-        raise UserError(f"--target belongs to --aug=ada, not to --aug={mode}; leave one of them out")
+    for flag in ("target", "p_max", "ada_kimg"):
+        if mode != "ada" and flag in given:
+            raise UserError(
+                f"--{flag.replace('_', '-')} belongs to --aug=ada, not to --aug={mode}; leave one of them out"
+            )
     if mode != "fixed" and "p" in given:
         raise UserError(f"--p belongs to --aug=fixed, not to --aug={mode}; give --aug=fixed or leave it out")
     if mode == "fixed" and chosen["p"] is None:
@@ -287,14 +322,18 @@ def extend(config: TrainingConfig, flags: dict[str, Any], gpus: int) -> Training
         "batch_gpu": "batch_gpu",
         "workers": "workers",
     }
-    given = {name: value for name, value in flags.items() if value is not None and name not in ("device", "precision")}
+    elsewhere = ("data", "device", "precision")
+    given = {name: value for name, value in flags.items() if value is not None and name not in elsewhere}
     for name in given:
         if name not in allowed:
             raise UserError(
                 f"--{name.replace('_', '-')} cannot change when a run is continued "
-                f"(only --{', --'.join(n.replace('_', '-') for n in allowed)} can); start a new run with --resume"
+                f"(only --{', --'.join(n.replace('_', '-') for n in (*allowed, *elsewhere))} can); "
+                "start a new run with --resume"
             )
     changes = {allowed[name]: value for name, value in given.items()}
+    if flags.get("data") is not None:  # where the images lie now; `check_dataset_unchanged` makes sure of them
+        changes["training_set_kwargs"] = dataclasses.replace(config.training_set_kwargs, path=_data_path(flags["data"]))
     device = choose_device_type(flags.get("device") or config.device)
     changes |= {"num_gpus": gpus, "device": device}
     if flags.get("precision"):
@@ -315,11 +354,12 @@ def check_dataset_unchanged(config: TrainingConfig) -> None:
     Raises:
         UserError: the data is gone, or has another content.
     """
-    dataset = ImageDataset(**vars(config.training_set_kwargs))
+    # Of whatever resolution: the hash, which covers it, has the better message.
+    dataset = ImageDataset(**{**vars(config.training_set_kwargs), "resolution": None})
     if dataset.content_hash() != config.dataset_hash:
         raise UserError(
-            f"--data: {config.training_set_kwargs.path} has changed since this run began; bring the old images back, "
-            "or start a new run with --resume"
+            f"--data: {config.training_set_kwargs.path} does not hold the images that this run began with; bring them "
+            "back, say with --data where they are, or start a new run with --resume"
         )
 
 

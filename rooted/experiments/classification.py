@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 
 from dnnlib import UserError
-from dnnlib.cli import Command, door
+from dnnlib.cli import Command, Number, door
 from rooted.experiments import image_data
 from rooted.experiments.image_data import ImageSet
 from rooted.experiments.image_training import LossConfig, Runtime, TrainConfig, start_processes, train
@@ -146,17 +146,15 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
 @click.option("--losses", default="ce,focal,rlo", show_default=True, help="Comma-separated.")
 @click.option("--k", "ks", default="8", show_default=True, help="Roots of rlo, comma-separated.")
 @click.option("--form", type=click.Choice(["bounded", "convex", "both"]), default="both", show_default=True)
-@click.option("--multiplier", type=click.FloatRange(min=0, min_open=True), help="m of rlo; k if left out.")
-@click.option(
-    "--label-noise", type=click.FloatRange(0, 1), default=0.0, show_default=True, help="Share of wrong labels."
-)
-@click.option("--label-smoothing", type=click.FloatRange(0, 1), default=0.0, show_default=True)
+@click.option("--multiplier", type=Number(min=0, min_open=True), help="m of rlo; k if left out.")
+@click.option("--label-noise", type=Number(0, 1), default=0.0, show_default=True, help="Share of wrong labels.")
+@click.option("--label-smoothing", type=Number(0, 1), default=0.0, show_default=True)
 @click.option("--epochs", type=click.IntRange(min=1))
 @click.option("--batch", type=click.IntRange(min=1), help="Images per step, all processes together.")
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True))
+@click.option("--lr", type=Number(min=0, min_open=True))
 @click.option("--tune-lr", help="Rates to choose from for every loss, comma-separated.")
 @click.option("--tune-epochs", type=click.IntRange(min=1), help="Epochs of that choice; a third if left out.")
-@click.option("--ema", type=click.FloatRange(0, 1, max_open=True), help="Decay of averaged weights; 0: none.")
+@click.option("--ema", type=Number(0, 1, max_open=True), help="Decay of averaged weights; 0: none.")
 @click.option("--seeds", type=click.IntRange(min=1))
 @click.option("--device", default="auto", show_default=True)
 @click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True)

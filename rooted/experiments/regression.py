@@ -19,7 +19,7 @@ import torch
 from tqdm import tqdm
 
 from dnnlib import UserError
-from dnnlib.cli import Command, door
+from dnnlib.cli import Command, Number, door
 from rooted.experiments import convergence
 from rooted.experiments.cross_validation import (
     INF,
@@ -120,10 +120,8 @@ def _one_thread() -> None:
 )
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Compare the files' checksums.")
 @click.option("--datasets", default=",".join(LOADERS), show_default=True, help="Comma-separated data sets.")
-@click.option("--k-min", type=click.FloatRange(min=0, min_open=True), default=3, show_default=True, help="Lowest root.")
-@click.option(
-    "--k-max", type=click.FloatRange(min=0, min_open=True), default=20, show_default=True, help="Highest root."
-)
+@click.option("--k-min", type=Number(min=0, min_open=True), default=3, show_default=True, help="Lowest root.")
+@click.option("--k-max", type=Number(min=0, min_open=True), default=20, show_default=True, help="Highest root.")
 @click.option(
     "--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Repetitions of the folds; Madelon: one."
 )

@@ -104,6 +104,34 @@ BAD_FLAGS = {
     "fixed without p": (["--aug=fixed"], "--p"),
     "target without ada": (["--aug=noaug", "--target=0.5"], "--target"),
     "augpipe without augmentation": (["--aug=noaug", "--augpipe=bg"], "--augpipe"),
+    "p-max without ada": (["--aug=noaug", "--p-max=0.8"], "--p-max"),
+    "ada-kimg without ada": (["--aug=fixed", "--p=0.1", "--ada-kimg=100"], "--ada-kimg"),
+    "partial resume of nothing": (["--resume-partial"], "--resume-partial"),
+    "partial resume of noresume": (["--resume=noresume", "--resume-partial=1"], "--resume-partial"),
+    "keep no last": (["--metrics=swd1k", "--keep=last=0"], "'last=0' would keep none; give 1 or more"),
+    "keep no best": (["--metrics=swd1k", "--keep=last=2,best=0"], "'best=0' would keep none"),
+    "keep the best without metrics": (["--keep=best=2"], "name one with --metrics"),
+    "more frozen layers than D has": (["--freezed=11"], "10 at most"),
+    "more frozen layers than the plain D has": (["--cfg=cifar", "--freezed=8", "--mbstd-group=4"], "7 at most"),
+    "a grid of too many pictures": (["--grid=65x64"], "--grid=65x64 is 4160 pictures"),
+    "desc with a slash": (["--desc=a/b"], "--desc"),
+    "desc with a backslash": (["--desc=a\\b"], "--desc"),
+    "desc with a line break": (["--desc=a\nb"], "--desc"),
+    "desc too long": (["--desc=" + "x" * 101], "--desc has 101"),
+    "desc too long in bytes": (["--desc=" + "ä" * 51], "--desc has 102"),
+    "empty data": (["--data="], "--data is empty; give a path or leave the option out"),
+    "empty outdir": (["--outdir="], "--outdir is empty"),
+    "empty run-dir": (["--run-dir", ""], "--run-dir is empty"),
+    "empty continue": (["--continue="], "--continue is empty"),
+    "empty resume": (["--resume="], "--resume is empty"),
+    "empty desc": (["--desc="], "--desc is empty"),
+    "empty preset": (["--preset="], "--preset is empty"),
+    "empty metrics": (["--metrics="], "'--metrics': it is empty; give names or none"),
+    "metrics without a name": (["--metrics=,"], "'--metrics': it is empty; give names or none"),
+    "kimg not a number": (["--kimg=nan"], "--kimg"),
+    "kimg not finite": (["--kimg=inf"], "--kimg"),
+    "p not a number": (["--aug=fixed", "--p=nan"], "--p"),
+    "k infinite": (["--loss=rlo", "--k=inf"], "--k"),
     "resume from nothing": (["--resume=nowhere.pkl"], "nowhere.pkl"),
     "continue nothing": (["--continue=nowhere"], "nowhere"),
 }
@@ -114,6 +142,7 @@ def test_bad_flags_are_one_line_and_status_2(tmp_path, case):
     flags, expected = BAD_FLAGS[case]
     result = invoke(f"--outdir={tmp_path / 'out'}", *TINY, *flags)
     assert_one_line(result, expected)
+    assert not list(tmp_path.rglob("*.*"))
 
 
 def assert_one_line(result, expected: str) -> None:
@@ -162,6 +191,64 @@ def test_dry_run_prints_the_configuration_and_writes_nothing(tmp_path):
     assert options["batch_size"] == 32
     assert options["loss_kwargs"]["r1_gamma"] == pytest.approx(0.0064)
     assert not (tmp_path / "out").exists()
+
+
+def test_noresume_is_no_resume():
+    plain, named = (
+        json.loads(invoke("--dry-run", "--metrics=none", *flags).stdout) for flags in ([], ["--resume=noresume"])
+    )
+    assert plain == named
+    assert named["resume"] is None
+
+
+def test_a_preset_freezes_no_more_layers_than_there_are(tmp_path):
+    data = make_zip(tmp_path / "data.zip", good_files())
+    flags = ["--dry-run", "--metrics=none", "--preset=few-shot", f"--data={data}"]
+    assert json.loads(invoke(*flags).stdout)["D_kwargs"]["freeze_layers"] == 7
+    assert_one_line(invoke(*flags, "--freezed=8"), "7 at most")
+
+
+def test_a_run_goes_on_from_another_folder_and_with_data_that_moved(tmp_path, monkeypatch):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir(), second.mkdir()
+    make_zip(first / "data.zip", good_files())
+    monkeypatch.chdir(first)
+    assert invoke("--data=data.zip", "--run-dir=run", *TINY).exit_code == 0
+    path = first / "run" / "training_options.json"
+
+    def data() -> str:
+        return json.loads(path.read_text())["training_set_kwargs"]["path"]
+
+    assert data() == str(first / "data.zip")
+    monkeypatch.chdir(second)
+    result = invoke("--continue=../first/run", "--kimg=0.04")
+    assert result.exit_code == 0, result.stderr
+
+    (first / "data.zip").rename(second / "images.zip")
+    assert_one_line(invoke("--continue=../first/run", "--kimg=0.05"), "data.zip")
+    result = invoke("--continue=../first/run", "--kimg=0.05", "--data=images.zip")
+    assert result.exit_code == 0, result.stderr
+    assert data() == str(second / "images.zip")
+
+    # Other images, be they of another size, do not become the run's.
+    make_zip(second / "other.zip", {name: png(seed=99) for name in good_files()})
+    make_zip(second / "larger.zip", {name: png((32, 32)) for name in good_files()})
+    for other in ("other.zip", "larger.zip", "builtin:faces"):
+        result = invoke("--continue=../first/run", "--kimg=0.06", f"--data={other}")
+        assert_one_line(result, f"{other} does not hold the images that this run began with")
+    assert data() == str(second / "images.zip")
+
+
+def test_the_same_command_finds_its_run_when_the_data_moved(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        make_zip(tmp_path / folder / "data.zip", good_files())
+    flags = [f"--run-dir={tmp_path / 'run'}", *TINY]
+    assert invoke(f"--data={tmp_path / 'a' / 'data.zip'}", *flags).exit_code == 0
+    again = invoke(f"--data={tmp_path / 'b' / 'data.zip'}", *flags)
+    assert again.exit_code == 0, again.stderr
+    make_zip(tmp_path / "b" / "data.zip", {name: png(seed=99) for name in good_files()})
+    assert_one_line(invoke(f"--data={tmp_path / 'b' / 'data.zip'}", *flags), "--run-dir")
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])

@@ -1,11 +1,13 @@
 """What a user is told on a command line."""
 
+from pathlib import Path
+
 import click
 import pytest
 from click.testing import CliRunner
 
 from dnnlib import UserError
-from dnnlib.cli import Command, door
+from dnnlib.cli import Command, IntegerRanges, Number, door
 
 
 @click.command(cls=Command)
@@ -39,6 +41,51 @@ def test_a_mistake_is_one_line_on_stderr_and_status_2(arguments, line):
 def test_help_and_success_are_as_in_click():
     assert "A command." in CliRunner().invoke(command, ["--help"]).stdout
     assert CliRunner().invoke(command, ["--size=3"]).stdout == "3\n"
+
+
+@click.command(cls=Command)
+@click.option("-d", "--data", metavar="PATH")
+@click.option("--more", type=Path, multiple=True)
+@click.option("--network", metavar="FILE|URL", required=True)
+@click.option("--desc")
+@click.option("--rate", type=Number(min=0))
+@click.option("--share", type=Number(0, 1))
+@click.option("--seeds", type=IntegerRanges())
+def values(**options):
+    """What was understood."""
+    click.echo(options)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--data="], "--data is empty; give a path or leave the option out"),
+        (["-d", ""], "--data is empty; give a path or leave the option out"),
+        (["--more=a", "--more="], "--more is empty; give a path or leave the option out"),
+        (["--network="], "--network is empty; give a path"),
+        (["--desc", ""], "--desc is empty; give a value or leave the option out"),
+        (["--seeds="], "Invalid value for '--seeds': '' is not a list of numbers and ranges such as 0,1,5-8"),
+        (["--rate="], "Invalid value for '--rate': '' is not a valid number."),
+        (["--rate=nan"], "Invalid value for '--rate': 'nan' is not a finite number"),
+        (["--rate=inf"], "Invalid value for '--rate': 'inf' is not a finite number"),
+        (["--rate=1e999"], "Invalid value for '--rate': '1e999' is not a finite number"),
+        (["--rate=-1"], "Invalid value for '--rate': -1.0 is not in the range x>=0."),
+        (["--share=nan"], "Invalid value for '--share': 'nan' is not a finite number"),
+        (["--share=inf"], "Invalid value for '--share': inf is not in the range 0<=x<=1."),
+    ],
+)
+def test_empty_values_and_what_is_no_number_are_refused(arguments, line):
+    result = CliRunner().invoke(values, ["--network=n", *arguments])
+    assert result.exit_code == 2
+    assert result.stderr == f"error: {line}\n"
+
+
+def test_other_values_pass():
+    result = CliRunner().invoke(values, ["--network=n", "--data= ", "--rate=1e3", "--share=0", "--more=a", "--more=b"])
+    assert result.exit_code == 0, result.stderr
+    assert "'data': ' '" in result.stdout
+    assert "'rate': 1000.0" in result.stdout
+    assert CliRunner().invoke(values, ["--help", "--data="]).exit_code == 0
 
 
 @pytest.mark.parametrize(("rank", "lines"), [("0", 1), ("1", 0)])

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import pickle
+import re
 import struct
 import tarfile
 import zipfile
@@ -104,6 +105,22 @@ def test_wrong_cifar10(tmp_path):
     (tmp_path / "cut.tar.gz").write_bytes((tmp_path / "whole.tar.gz").read_bytes()[:5000])
     with pytest.raises(UserError, match="download it again"):
         archives.from_cifar10(tmp_path / "cut.tar.gz")
+
+
+@pytest.mark.parametrize("name", ["../evil.png", "a/../../evil.png", "/tmp/evil.png", "a\\..\\..\\evil.png"])
+def test_a_tar_with_an_entry_that_climbs_out_is_refused(tmp_path, name):
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        add(archive, "./good.png", jpeg("red"))
+        add(archive, name, jpeg("red"))
+    with pytest.raises(UserError, match=rf"a\.tar: the entry {re.escape(repr(name))} points outside"):
+        image_files.from_image_files(tmp_path / "a.tar", "none", None)
+    make_cifar(tmp_path / "whole.tar")
+    with tarfile.open(tmp_path / "whole.tar") as whole, tarfile.open(tmp_path / "c.tar.gz", "w:gz") as archive:
+        for member in whole.getmembers():
+            add(archive, member.name, whole.extractfile(member).read())
+        add(archive, name, b"")
+    with pytest.raises(UserError, match=rf"c\.tar\.gz: the entry {re.escape(repr(name))} points outside"):
+        archives.from_cifar10(tmp_path / "c.tar.gz")
 
 
 def idx(array, magic):

@@ -59,6 +59,21 @@ def test_number_of_intermediate_latents(resolution, num_ws):
     assert GeneratorConfig(img_resolution=resolution).num_ws == num_ws
 
 
+@pytest.mark.parametrize("architecture", ["resnet", "orig", "skip"])
+@pytest.mark.parametrize("resolution", [8, 64])
+def test_number_of_layers_that_can_be_frozen(architecture, resolution):
+    sizes = {"img_resolution": resolution, "channel_base": 64, "architecture": architecture}
+    config = DiscriminatorConfig(**sizes)
+    D = Discriminator(config)
+    assert config.num_freezable == sum(getattr(D, f"b{r}").num_layers for r in D.block_resolutions)
+    # The last of them is still one that counts.
+    frozen = [
+        len(list(Discriminator(DiscriminatorConfig(**sizes, freeze_layers=config.num_freezable - n)).parameters()))
+        for n in (1, 0)
+    ]
+    assert frozen[0] > frozen[1] == len(list(D.b4.parameters()))
+
+
 @pytest.mark.parametrize(
     ("config_type", "values", "message"),
     [

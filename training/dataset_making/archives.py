@@ -17,6 +17,7 @@ from PIL import Image
 
 from dnnlib import UserError
 from training.builtin_faces import BUILTIN_FACES, builtin_faces
+from training.dataset_files import refuse_escape
 from training.dataset_making.source import Item, Source, one_line
 
 _CIFAR_BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
@@ -49,11 +50,14 @@ def from_cifar10(path: str | os.PathLike) -> Source:
     The batches are pickles; they are read without executing anything (see `_ArrayUnpickler`).
 
     Raises:
-        UserError: damaged, or not CIFAR-10's Python version.
+        UserError: damaged, not CIFAR-10's Python version, or entries that climb out of the archive.
     """
     try:
         with tarfile.open(path) as archive:
-            members = {Path(member.name).name: member for member in archive.getmembers() if member.isfile()}
+            files = [member for member in archive.getmembers() if member.isfile()]
+            for member in files:
+                refuse_escape(Path(path), member.name)
+            members = {Path(member.name).name: member for member in files}
             missing = [name for name in _CIFAR_BATCHES if name not in members]
             if missing:
                 raise UserError(f"--source: {path} holds no {missing[0]}; give CIFAR-10's cifar-10-python.tar.gz")

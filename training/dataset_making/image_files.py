@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 from dnnlib import UserError
-from training.dataset_files import FolderFiles, ZipFiles, image_names, is_clutter, open_files
+from training.dataset_files import FolderFiles, ZipFiles, image_names, is_clutter, open_files, refuse_escape
 from training.dataset_making.labels import labels_of
 from training.dataset_making.source import Item, Problem, Source, one_line
 
@@ -15,7 +15,7 @@ NO_LABEL = "no label"
 
 
 class TarFiles:
-    """All files of an uncompressed tar, read where they lie; nothing is unpacked, so no name can do harm."""
+    """All files of an uncompressed tar, read where they lie; nothing is unpacked, no name may climb out."""
 
     def __init__(self, path: Path):
         self.path = path
@@ -28,6 +28,8 @@ class TarFiles:
                 f"{path} is not a readable, uncompressed tar ({one_line(error)}); "
                 "download it again, or unpack it and give the folder"
             ) from error
+        for member in members:
+            refuse_escape(path, member.name)
         self._members = {member.name.removeprefix("./"): member for member in members}
         self.names = sorted(name for name in self._members if not is_clutter(name))
 

@@ -125,3 +125,10 @@ class DiscriminatorConfig(_Config):
         self._require(self.cmap_dim is None or self.cmap_dim >= 1, "cmap_dim", "at least 1, or None")
         self._require(self.mapping_layers >= 0, "mapping_layers", "0 or more")
         self._require(self.freeze_layers >= 0, "freeze_layers", "0 or more")
+
+    @property
+    def num_freezable(self) -> int:
+        """The largest `freeze_layers` that has an effect: the layers of all blocks above 4 x 4."""
+        blocks = self.img_resolution.bit_length() - 3
+        from_rgb = blocks if self.architecture == "skip" else 1
+        return from_rgb + blocks * (3 if self.architecture == "resnet" else 2)
