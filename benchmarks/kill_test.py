@@ -1,6 +1,7 @@
 """Kill training runs with SIGKILL at random moments, continue them, and compare with a run that was left alone.
 
     python benchmarks/kill_test.py --runs=30
+    python benchmarks/kill_test.py --runs=30 --precision=bf16
 
 Every run is a tiny configuration on the built-in faces, with a checkpoint at every step, so that many kills fall
 inside a save; every second kill waits for a checkpoint that is being written. A run passes if its networks, its
@@ -31,6 +32,7 @@ TINY = (
     "--metrics=none", "--ada-kimg=0.5", "--target=0", "--checkpoint-minutes=0", "--precision=fp32", "--device=cpu",
 )  # fmt: skip
 """A run of 15 steps, in which p grows from the start."""
+BF16 = (*TINY, "--precision=bf16")
 
 _TIMINGS = ("Timing/", "Resources/", "timestamp")
 _COUNTERS_OF_TIME = ("elapsed", "tick_elapsed", "maintenance")
@@ -80,12 +82,12 @@ def finish(run_dir: Path, options: tuple[str, ...] = TINY) -> None:
         raise RuntimeError(f"{run_dir}: exit status {process.exitcode}\n{output}")
 
 
-def kill(run_dir: Path, delay: float, inside_save: bool) -> bool:
+def kill(run_dir: Path, delay: float, inside_save: bool, options: tuple[str, ...] = TINY) -> bool:
     """Start or continue a run and kill it after `delay` seconds, then at its next save if `inside_save`.
 
     Returns whether it was killed before it had reached its end.
     """
-    process = start(run_dir)
+    process = start(run_dir, options)
     # The first steps take long: count from the moment when there is a run to kill.
     _wait(process, lambda: (run_dir / "reals.png").exists())
     time.sleep(delay)
@@ -106,15 +108,18 @@ def _unfinished(run_dir: Path) -> list[Path]:
     return list(run_dir.glob(".checkpoint-*.tmp"))
 
 
-def killed_run(run_dir: Path, reference: Path, kills: int, choose: random.Random) -> Outcome:
+def killed_run(
+    run_dir: Path, reference: Path, kills: int, choose: random.Random, options: tuple[str, ...] = TINY
+) -> Outcome:
     """Kill a run up to `kills` times, let it end, and compare it with the run in `reference`."""
     done = inside = 0
     for attempt in range(kills):
-        if not kill(run_dir, choose.uniform(0.0, 0.5), inside_save=attempt % 2 == 1 or choose.random() < 0.5):
+        inside_save = attempt % 2 == 1 or choose.random() < 0.5
+        if not kill(run_dir, choose.uniform(0.0, 0.5), inside_save, options):
             break
         done += 1
         inside += bool(_unfinished(run_dir))
-    finish(run_dir)
+    finish(run_dir, options)
     return Outcome(done, inside, differences(run_dir, reference))
 
 
@@ -168,15 +173,17 @@ def _same(a: Any, b: Any) -> bool:
 @click.option("--runs", type=click.IntRange(min=1), default=30, show_default=True)
 @click.option("--max-kills", type=click.IntRange(min=1), default=3, show_default=True, help="Per run; at least one.")
 @click.option("--seed", default=0, show_default=True, help="Of the moments of the kills.")
-def main(runs: int, max_kills: int, seed: int) -> None:
+@click.option("--precision", type=click.Choice(["fp32", "bf16"]), default="fp32", show_default=True)
+def main(runs: int, max_kills: int, seed: int, precision: str) -> None:
     """Kill that many runs, continue them, and say which differ from the uninterrupted one."""
-    choose = random.Random(seed)
+    choose, options = random.Random(seed), BF16 if precision == "bf16" else TINY
     outcomes = []
     with tempfile.TemporaryDirectory() as folder:
         reference = Path(folder) / "uninterrupted"
-        finish(reference)
+        finish(reference, options)
         for number in range(runs):
-            outcome = killed_run(Path(folder) / f"run{number}", reference, choose.randint(1, max_kills), choose)
+            run_dir, kills = Path(folder) / f"run{number}", choose.randint(1, max_kills)
+            outcome = killed_run(run_dir, reference, kills, choose, options)
             outcomes.append(outcome)
             verdict = "differs in " + ", ".join(outcome.differences) if outcome.differences else "identical"
             click.echo(f"run {number}: {outcome.kills} kills, {outcome.inside_saves} inside a save: {verdict}")

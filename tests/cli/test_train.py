@@ -5,6 +5,8 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from PIL import Image
 import dnnlib.files
 import train
 
+ROOT = Path(__file__).resolve().parents[2]
 TINY = [
     "--cbase=128",
     "--cmax=8",
@@ -310,3 +313,22 @@ def test_help_names_every_flag_of_the_reference():
     """
     for name in reference.split():
         assert re.search(rf"--{name}\b", text), name
+
+
+def test_trains_and_draws_without_compiler_or_gpu(tmp_path):
+    """With an empty PATH and no devices, as on a bare machine: one line says what the operators are."""
+    environment = {"PATH": "", "HOME": str(tmp_path), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    environment |= {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    commands = [
+        ["train.py", f"--run-dir={tmp_path / 'run'}", *TINY],
+        ["generate.py", f"--network={tmp_path / 'run' / 'network-snapshot-000000.safetensors'}", "--seeds=0,1",
+         f"--outdir={tmp_path / 'out'}"],
+    ]  # fmt: skip
+    for script, *arguments in commands:
+        command = [sys.executable, str(ROOT / script), *arguments]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "Traceback" not in done.stderr
+    notices = [line for line in (tmp_path / "run" / "log.txt").read_text().splitlines() if "C++ compiler" in line]
+    assert len(notices) == 1
+    assert len(list((tmp_path / "out").glob("seed*.png"))) == 2

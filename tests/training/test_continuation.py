@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from benchmarks.kill_test import differences, finish, kill, statistics
+from benchmarks.kill_test import BF16, TINY, differences, finish, kill, statistics
 from training.checkpoint import list_checkpoints
 from training.outputs import Board
 from training.progress import Progress
@@ -83,13 +83,14 @@ def test_tensorboard_shows_each_point_once(tmp_path):
     assert "Loss/G/loss" not in events.Tags()["scalars"]
 
 
-def test_five_kills_change_nothing(tmp_path):
+@pytest.mark.parametrize("options", [TINY, BF16], ids=["fp32", "bf16"])
+def test_five_kills_change_nothing(tmp_path, options):
     """SIGKILL at random moments, three of five in the middle of a save; `benchmarks/kill_test.py` does more."""
     choose = random.Random(0)
-    finish(tmp_path / "whole")
-    killed = [kill(tmp_path / "killed", choose.uniform(0, 0.1), inside_save=i % 2 == 0) for i in range(5)]
+    finish(tmp_path / "whole", options)
+    killed = [kill(tmp_path / "killed", choose.uniform(0, 0.1), i % 2 == 0, options) for i in range(5)]
     assert killed == [True] * 5
-    finish(tmp_path / "killed")
+    finish(tmp_path / "killed", options)
     assert differences(tmp_path / "killed", tmp_path / "whole") == []
     finished = json.loads((tmp_path / "killed" / "finished.json").read_text())
     assert finished["kimg"] == 0.12

@@ -5,6 +5,7 @@ import functools
 import glob
 import importlib.metadata
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -109,8 +110,12 @@ def _candidates(major: str) -> list[str]:
         if variable in os.environ:
             folders += [Path(os.environ[variable]) / name for name in ("lib64", "lib", "bin")]
     folders.append(Path(sys.prefix) / "lib")
-    paths = [path for folder in folders for path in sorted(glob.glob(str(folder / names))) if "builtins" not in path]
-    return [*paths, f"libnvrtc.so.{major}"]
+    paths = [path for folder in folders for path in sorted(glob.glob(str(folder / names)))]
+    # Not its data file, and not the second build beside it, which looks for its own data file in vain.
+    return [
+        *(p for p in paths if not {"builtins", "alt"} & set(re.split(r"[-.]", Path(p).name))),
+        f"libnvrtc.so.{major}",
+    ]
 
 
 def _text(nvrtc: ctypes.CDLL, program: ctypes.c_void_p, kind: str) -> bytes:
