@@ -40,10 +40,10 @@ def stages(out: Path) -> dict[str, list[str]]:
 @click.command()
 @click.option("--out", default="gpu-results", help="Folder for logs and JSON.")
 @click.option("--stages", "names", help="Comma-separated subset.")
-@click.option("--limit", default=240, help="Seconds for each stage.")
+@click.option("--limit", default=580, help="Seconds for each stage.")
 def main(out: str, names: str | None, limit: int) -> None:
     """Run the stages and write `summary.json`."""
-    folder = Path(out)
+    folder = Path(out).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     commands = stages(folder)
     summary = {"machine": machine("cuda"), "stages": {}}

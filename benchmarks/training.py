@@ -190,8 +190,8 @@ def main(
                 f"{one['peak_memory_gib']:>8.2f}",
                 flush=True,
             )
-    if json_path:
-        Path(json_path).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+            if json_path:  # after each case: a benchmark may run out of time
+                Path(json_path).write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
