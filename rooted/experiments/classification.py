@@ -20,7 +20,14 @@ from dnnlib import UserError
 from dnnlib.cli import Command, Number, door
 from rooted.experiments import image_data
 from rooted.experiments.image_data import ImageSet
-from rooted.experiments.image_training import LossConfig, Runtime, TrainConfig, start_processes, train
+from rooted.experiments.image_training import (
+    DivergedError,
+    LossConfig,
+    Runtime,
+    TrainConfig,
+    start_processes,
+    train,
+)
 from rooted.experiments.regression_tables import to_markdown
 from rooted.experiments.reporting import (
     make_folder,
@@ -83,10 +90,10 @@ def tuned_rate(config: TrainConfig, rates: list[float], epochs: int, data: Image
     for rate in rates:
         try:
             scores[rate] = train(replace(config, lr=rate, epochs=epochs), rest, held_out, runtime, None)["accuracy"]
-        except UserError as error:  # a diverged rate is a result of the search
+        except DivergedError as error:  # a diverged rate is a result of the search
             click.echo(f"lr {rate:g}: {error}")
     if not scores:
-        raise UserError("--tune-lr: the loss is not finite at any of these rates; give smaller ones")
+        raise UserError("--tune-lr: training diverged at each of these rates; give smaller ones")
     return max(scores, key=lambda rate: (scores[rate], -rate))
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import io
+import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -103,8 +104,12 @@ def _torchvision(name: str, folder: Path, size: int, limit: int | None) -> tuple
 
 def _jpeg_arrays(path: Path, size: int, limit: int | None) -> tuple[ImageSet, ImageSet]:
     sets = []
+    needed = ["classes", *(f"{part}_{kind}" for part in ("train", "test") for kind in ("jpeg", "offsets", "labels"))]
     try:
         with np.load(path, allow_pickle=False) as arrays:
+            missing = [name for name in needed if name not in arrays]
+            if missing:
+                raise UserError(f"--data={path}: no array {', '.join(missing)} in it; needed are {', '.join(needed)}")
             classes = [str(name) for name in arrays["classes"]]
             for part, most in (("train", limit), ("test", limit and max(limit // 5, 1))):
                 content, offsets = arrays[f"{part}_jpeg"], arrays[f"{part}_offsets"]
@@ -115,9 +120,7 @@ def _jpeg_arrays(path: Path, size: int, limit: int | None) -> tuple[ImageSet, Im
                     for i in indices
                 ]
                 sets.append(ImageSet(torch.from_numpy(np.stack(images)), torch.from_numpy(labels[indices]), classes))
-    except KeyError as error:
-        raise UserError(f"--data={path}: the archive lacks the array {error}; see --help for the format") from error
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, TypeError, IndexError, zipfile.BadZipFile) as error:
         raise UserError(f"--data={path}: not a readable archive of JPEGs ({error})") from error
     return sets[0], sets[1]
 

@@ -35,7 +35,8 @@ def create(name: str, classes: int, size: int, pretrained: bool) -> nn.Module:
         raise UserError("timm is not installed; pip install 'rooted-stylegan[experiments]'") from error
     full = SHORT.get(name, name)
     if full not in timm.list_models():
-        near = difflib.get_close_matches(name, [*SHORT, *timm.list_models()], n=3) or list(SHORT)
+        known = dict.fromkeys([*SHORT, *timm.list_models()])  # a few names are in both
+        near = difflib.get_close_matches(name, known, n=3) or list(SHORT)
         raise UserError(f"--model={name}: unknown model; nearest: {', '.join(near)}")
     options: dict = {}
     small = size <= 64 and not pretrained

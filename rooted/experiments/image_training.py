@@ -69,6 +69,14 @@ class TrainConfig:
     seed: int
 
 
+class DivergedError(UserError):
+    """A loss or the logits are not finite: a mistake in the settings, but a result in a search for the rate."""
+
+    def __init__(self, what: str, verb: str, config: TrainConfig) -> None:
+        remedy = "lower --lr" + (" or raise --k" if config.loss.name == "rlo" else "")
+        super().__init__(f"{what} of {config.loss.describe()} {verb} not finite at lr {config.lr:g}; {remedy}")
+
+
 @dataclass(frozen=True)
 class Runtime:
     """Where it runs; none of it decides what is computed, up to rounding."""
@@ -97,7 +105,7 @@ def train(
     Every random draw is a function of (seed, epoch), so that an interrupted run continues exactly.
     """
     if folder is not None and (folder / "result.json").is_file():
-        record = json.loads((folder / "result.json").read_text())
+        record = _read_result(folder / "result.json")
         _check_same(record["config"], config, folder / "result.json")
         return record
     state = _State(config, training, runtime)
@@ -105,21 +113,23 @@ def train(
         folder.mkdir(parents=True, exist_ok=True)
         state.load(folder / "checkpoint.pt")
     writer = _writer(folder, state.epoch) if runtime.rank == 0 else None
-    bar = tqdm(
-        total=config.epochs, initial=state.epoch, desc=f"{config.loss.describe()} seed {config.seed}", unit="epoch",
+    with tqdm(
+        total=config.epochs,
+        initial=state.epoch,
+        desc=f"{config.loss.describe()} seed {config.seed}",
+        unit="epoch",
         disable=runtime.rank != 0,
-    )  # fmt: skip
-    while state.epoch < config.epochs:
-        row = state.train_epoch(training)
-        row.update(evaluate(state.averaged or state.model, test, state.loss, runtime, config))
-        state.history.append(row)
-        if runtime.rank == 0 and folder is not None:
-            state.save(folder / "checkpoint.pt")
-            for key, value in row.items():
-                writer.add_scalar(key, value, row["epoch"])
-        bar.update()
-        bar.set_postfix(accuracy=f"{100 * row['accuracy']:.2f}")
-    bar.close()
+    ) as bar:  # closed by an error too, whose message then has a line of its own
+        while state.epoch < config.epochs:
+            row = state.train_epoch(training)
+            row.update(evaluate(state.averaged or state.model, test, state.loss, runtime, config))
+            state.history.append(row)
+            if runtime.rank == 0 and folder is not None:
+                state.save(folder / "checkpoint.pt")
+                for key, value in row.items():
+                    writer.add_scalar(key, value, row["epoch"])
+            bar.update()
+            bar.set_postfix(accuracy=f"{100 * row['accuracy']:.2f}")
     per_call = loss_seconds(state.loss, config.batch // runtime.world, len(training.classes), runtime.device)
     last = state.history[-1]
     seconds = sum(row["seconds"] for row in state.history) / config.epochs
@@ -201,7 +211,7 @@ class _State:
         seconds = time.perf_counter() - start
         self.epoch += 1
         if not math.isfinite(total.item()):
-            raise UserError(f"the loss of {config.loss.describe()} is not finite at lr {config.lr:g}; lower --lr")
+            raise DivergedError("the loss", "is", config)
         accuracy = right.item() / (steps * share)
         row = {"epoch": self.epoch, "train_loss": total.item() / steps, "train_accuracy": accuracy}
         return {**row, "seconds": seconds, "images_per_second": steps * batch / seconds}
@@ -245,6 +255,26 @@ class _State:
         self.epoch, self.history = content["epoch"], content["history"]
 
 
+def _read_result(path: Path) -> dict[str, Any]:
+    """The record of a finished run; UserError where the file is damaged."""
+    numbers = ("seed", "accuracy", "cross_entropy", "own_loss", "calibration_error", "seconds_per_epoch")
+    try:
+        record = json.loads(path.read_text())
+        if not isinstance(record["config"], dict) or not isinstance(record["loss"], str):
+            raise ValueError("config or loss is of a wrong kind")
+        for values, keys in (
+            (record, (*numbers, "share_of_loss")),
+            *((row, ("epoch", "train_loss", "accuracy", "cross_entropy")) for row in record["history"]),
+        ):
+            for key in keys:
+                if not isinstance(values[key], int | float):
+                    raise ValueError(f"{key} is not a number")
+    except (ValueError, KeyError, TypeError) as error:
+        what = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise UserError(f"{path} is not the record of a run ({what}); delete it to make it again") from error
+    return record
+
+
 def _check_same(saved: dict[str, Any], config: TrainConfig, path: Path) -> None:
     for key, value in json.loads(json.dumps(asdict(config))).items():
         if saved.get(key) != value:
@@ -271,13 +301,19 @@ def autocast(config: TrainConfig, runtime: Runtime) -> Any:
 def evaluate(
     model: nn.Module, data: ImageSet, loss: nn.Module, runtime: Runtime, config: TrainConfig
 ) -> dict[str, float]:
-    """Accuracy, mean cross-entropy, the loss itself and the calibration error (15 bins) on `data`."""
+    """Accuracy, mean cross-entropy, the loss itself and the calibration error (15 bins) on `data`.
+
+    Raises:
+        DivergedError: logits that are not finite, which have no accuracy and no confidence.
+    """
     model.eval()
     parts = []
     for at in range(0, len(data.y), 1000):
         with autocast(config, runtime):
             parts.append(model(normalised(data.x[at : at + 1000], runtime)).float().cpu())
     logits = torch.cat(parts)
+    if not logits.isfinite().all():
+        raise DivergedError("the logits", "are", config)
     return {
         "accuracy": (logits.argmax(1) == data.y).double().mean().item(),
         "cross_entropy": F.cross_entropy(logits, data.y).item(),
@@ -321,15 +357,19 @@ def _writer(folder: Path | None, epoch: int) -> Any:
 
 
 def start_processes(device: str) -> Runtime:
-    """The device of this process; under torchrun the process group as well."""
+    """The device of this process; under torchrun the process group as well. UserError where it is not here."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"--device={device}: no CUDA device here; use --device=cpu")
     world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
+    own_gpu = world > 1 and device == "cuda"
+    name = f"cuda:{os.environ['LOCAL_RANK']}" if own_gpu else device
+    try:
+        place = torch.device(name)
+        torch.zeros(1, device=place).item()  # "meta" takes the tensor, but has no values
+    except (RuntimeError, AssertionError, ImportError) as error:
+        raise UserError(f"--device={name}: no such device here; choose auto, cpu, cuda or cuda:N") from error
     if world > 1:
-        dist.init_process_group("nccl" if device == "cuda" else "gloo")
-        if device == "cuda":
-            device = f"cuda:{os.environ['LOCAL_RANK']}"
-            torch.cuda.set_device(device)
-    return Runtime(torch.device(device), compile=False, channels_last=device != "cpu", rank=rank, world=world)
+        dist.init_process_group("nccl" if own_gpu else "gloo")
+        if own_gpu:
+            torch.cuda.set_device(place)
+    return Runtime(place, compile=False, channels_last=place.type != "cpu", rank=rank, world=world)

@@ -9,6 +9,7 @@ same with each method's own learning rate, chosen by inner validation) and `opti
 `paper` with other scalings and start weights, to see which explains the published figures.
 """
 
+import difflib
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -39,6 +40,7 @@ from rooted.experiments.tabular import LOADERS, Source, Table, default_cache, lo
 PAPER_RATE = 0.01
 RATES = [0.01, 0.03, 0.1, 0.3, 1.0]
 STRENGTHS = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
+MOST_ROOTS = 1000
 FEW_ROOTS = [3.0, 5.0, 8.0, 11.0, 14.0, 17.0, 20.0]
 
 
@@ -141,18 +143,27 @@ def main(
     out: Path,
 ) -> None:
     """Run the protocols, the variants and the convergence study; write tables, figures and results.json."""
-    names = [name.strip() for name in datasets.split(",")]
+    names = list(dict.fromkeys(name.strip() for name in datasets.split(",")))
     unknown = [name for name in names if name not in LOADERS]
     if unknown:
-        raise UserError(f"--datasets: unknown data set '{unknown[0]}'; choose from {', '.join(LOADERS)}")
+        near = difflib.get_close_matches(unknown[0], LOADERS, n=2, cutoff=0.5) or list(LOADERS)
+        raise UserError(f"--datasets: unknown data set '{unknown[0]}'; nearest: {', '.join(near)}")
     if k_max < k_min:
         raise UserError(f"--k-max={k_max:g} is below --k-min={k_min:g}; give a larger one")
+    if k_max - k_min >= MOST_ROOTS:
+        raise UserError(f"--k-max={k_max:g} is more than {MOST_ROOTS} roots from --k-min={k_min:g}; give a smaller one")
     if data_dir is not None and not data_dir.is_dir():
         raise UserError(f"--data-dir: no folder {data_dir}; give the one with UCI's files or leave it out")
     source = Source(data_dir, default_cache(), verify)
     tables = [load(name, source) for name in names]
+    for table in tables:
+        smallest = int(np.bincount(table.y).min())
+        if folds > smallest:
+            raise UserError(
+                f"--folds={folds}: the smallest class of {table.name} has {smallest} samples; give at most that many"
+            )
     folder = make_folder(out)
-    ks = [float(k) for k in np.arange(k_min, k_max + 1e-9)]
+    ks = [k_min + step for step in range(int(k_max - k_min + 1e-9) + 1)]
 
     scores, variants = run_all(tables, ks, list(range(seeds)), folds, jobs)
     table_rows = rows_of_table(scores, folds)

@@ -8,6 +8,7 @@ import hashlib
 import os
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,9 @@ FILES = {
     "SPECT.train": ("spect/", "af2b85125608c105ca61bcfdaad8db1d10b692866f4ecb74e4fd0138feef93d2"),
     "SPECT.test": ("spect/", "dbb54ebc0c38c702da416406c691c77399177c0909e45c2079ddb7c82303a267"),
 }
+
+
+SMALLEST_CLASS = 5  # the convergence study makes five stratified folds, the inner validation two of what is left
 
 
 @dataclass(frozen=True)
@@ -72,13 +76,39 @@ class Source:
             )
         return path
 
-    def numbers(self, name: str, delimiter: str | None = ",") -> np.ndarray:
-        """The whole file as float64 (N, D)."""
+    def numbers(self, name: str, columns: int, delimiter: str | None = ",") -> np.ndarray:
+        """The whole file as float64 (N, columns), finite in float32 too; UserError where it is not such a table."""
         path = self.path(name)
         try:
-            return np.loadtxt(path, delimiter=delimiter, ndmin=2)
-        except ValueError as error:
-            raise UserError(f"{path} is not a table of numbers in UCI's format: {error}") from error
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)  # how numpy says that there is nothing in the file
+                values = np.loadtxt(path, delimiter=delimiter, ndmin=2)
+        except (ValueError, UserWarning) as error:
+            what = " ".join(str(error).split())
+            raise UserError(f"{path} is not a table of numbers in UCI's format: {what}; {self.remedy(name)}") from error
+        return self.checked(name, values, columns)
+
+    def checked(self, name: str, values: np.ndarray, columns: int) -> np.ndarray:
+        """`values` of that file; UserError where they are not (N, columns) finite numbers, N at least 1."""
+        path = self.path(name)
+        if values.ndim != 2 or not len(values) or values.shape[1] != columns:
+            found = " x ".join(map(str, values.shape))
+            raise UserError(f"{path} has {found} numbers, not {columns} in each row; {self.remedy(name)}")
+        if not (np.abs(values) < np.finfo(np.float32).max).all():  # false for nan too
+            raise UserError(f"{path} has numbers that are not finite or too large; {self.remedy(name)}")
+        return values
+
+    def labels(self, name: str, values: np.ndarray, known: tuple[int, ...]) -> np.ndarray:
+        """The index (N) of each label in `known`; UserError for another label."""
+        wrong = values[~np.isin(values, known)]
+        if len(wrong):
+            known_text = ", ".join(map(str, known))
+            raise UserError(f"{self.path(name)} has the label {wrong[0]:g}, not {known_text}; {self.remedy(name)}")
+        return np.searchsorted(known, values)
+
+    def remedy(self, name: str) -> str:
+        """Where to get the file."""
+        return f"get it again from {UCI}{FILES[name][0]}{name}"
 
 
 def _download(url: str, path: Path) -> None:
@@ -97,39 +127,50 @@ def _wine(source: Source) -> tuple[np.ndarray, np.ndarray]:
         from sklearn.datasets import load_wine
 
         return load_wine(return_X_y=True)
-    values = source.numbers("wine.data")
-    return values[:, 1:], values[:, 0] - 1
+    values = source.numbers("wine.data", 14)
+    return values[:, 1:], source.labels("wine.data", values[:, 0], (1, 2, 3))
 
 
 def _ionosphere(source: Source) -> tuple[np.ndarray, np.ndarray]:
     path = source.path("ionosphere.data")
     try:
         rows = [line.split(",") for line in path.read_text().split()]
-        return np.array([row[:-1] for row in rows], float), np.array([{"b": 0, "g": 1}[row[-1]] for row in rows])
+        x, y = np.array([row[:-1] for row in rows], float), np.array([{"b": 0, "g": 1}[row[-1]] for row in rows])
     except (KeyError, ValueError) as error:
-        raise UserError(f"{path} is not UCI's ionosphere table (34 numbers, then g or b): {error}") from error
+        raise UserError(
+            f"{path} is not UCI's table, 34 numbers, then g or b ({error}); {source.remedy('ionosphere.data')}"
+        ) from error
+    return source.checked("ionosphere.data", x, 34), y
 
 
 def _madelon(source: Source) -> tuple[np.ndarray, np.ndarray]:
-    x = [source.numbers(f"madelon_{part}.data", None) for part in ("train", "valid")]
-    y = [source.numbers(f"madelon_{part}.labels", None)[:, 0] for part in ("train", "valid")]
-    return np.concatenate(x), np.concatenate(y) > 0
+    parts = []
+    for part in ("train", "valid"):
+        data, labels = f"madelon_{part}.data", f"madelon_{part}.labels"
+        x, y = source.numbers(data, 500, None), source.numbers(labels, 1, None)[:, 0]
+        if len(x) != len(y):
+            raise UserError(f"{source.path(data)} has {len(x)} rows, {labels} {len(y)}; {source.remedy(data)}")
+        parts.append((x, source.labels(labels, y, (-1, 1))))
+    return np.concatenate([x for x, _ in parts]), np.concatenate([y for _, y in parts])
 
 
-def _spect(name: str) -> Callable[[Source], tuple[np.ndarray, np.ndarray]]:
+def _spect(name: str, features: int) -> Callable[[Source], tuple[np.ndarray, np.ndarray]]:
     def load(source: Source) -> tuple[np.ndarray, np.ndarray]:
-        values = np.concatenate([source.numbers(f"{name}.{part}") for part in ("train", "test")])
-        return values[:, 1:], values[:, 0]
+        files = [f"{name}.{part}" for part in ("train", "test")]
+        parts = [source.numbers(file, 1 + features) for file in files]
+        y = [source.labels(file, values[:, 0], (0, 1)) for file, values in zip(files, parts, strict=True)]
+        return np.concatenate(parts)[:, 1:], np.concatenate(y)
 
     return load
 
 
+CLASSES = {"wine": 3, "ionosphere": 2, "madelon": 2, "spectf": 2, "spect": 2}
 LOADERS: dict[str, Callable[[Source], tuple[np.ndarray, np.ndarray]]] = {
     "wine": _wine,
     "ionosphere": _ionosphere,
     "madelon": _madelon,
-    "spectf": _spect("SPECTF"),
-    "spect": _spect("SPECT"),
+    "spectf": _spect("SPECTF", 44),
+    "spect": _spect("SPECT", 22),
 }
 
 
@@ -137,7 +178,14 @@ def load(name: str, source: Source) -> Table:
     """The data set of that name, a key of `LOADERS`; UserError where a file is missing or wrong."""
     x, y = LOADERS[name](source)
     y = np.asarray(y).astype(np.int64)
-    return Table(name, np.asarray(x, np.float64), y, int(y.max()) + 1)
+    smallest = int(np.bincount(y, minlength=CLASSES[name]).min())
+    if smallest < SMALLEST_CLASS:
+        files = [file for file in FILES if file.lower().replace("_", ".").split(".")[0] == name]
+        raise UserError(
+            f"{' and '.join(str(source.path(file)) for file in files)}: the smallest class has {smallest} samples, "
+            f"needed are {SMALLEST_CLASS}; {source.remedy(files[0])}"
+        )
+    return Table(name, np.asarray(x, np.float64), y, CLASSES[name])
 
 
 def default_cache() -> Path:

@@ -75,7 +75,11 @@ def test_regression_makes_table_1(data_dir, tmp_path):
 def test_regression_refuses_wrong_input(tmp_path, data_dir):
     fails(regression, "unknown data set 'beer'", "--datasets=beer", f"--out={tmp_path}")
     fails(regression, "no folder", f"--data-dir={tmp_path / 'none'}", f"--out={tmp_path}")
+    fails(regression, "unknown data set 'bier'; nearest: wine", "--datasets=bier", f"--out={tmp_path}")
     fails(regression, "below --k-min", "--k-max=2", f"--out={tmp_path}")
+    fails(regression, "more than 1000 roots", "--k-max=1e300", f"--out={tmp_path}")
+    wine = ["--datasets=wine", f"--data-dir={data_dir / 'uci'}", f"--out={tmp_path}"]
+    fails(regression, "--folds=49: the smallest class of wine has 48 samples", *wine, "--folds=49")
     empty = tmp_path / "empty"
     empty.mkdir()
     fails(regression, "6be6b1203f3d51df", "--datasets=wine", f"--data-dir={empty}", f"--out={tmp_path}")
@@ -88,6 +92,42 @@ def test_regression_refuses_wrong_input(tmp_path, data_dir):
         regression, "not a table of numbers", "--datasets=wine", f"--data-dir={empty}", "--no-verify",
         f"--out={tmp_path}",
     )  # fmt: skip
+
+
+WINE = [[label, *range(13)] for label in (1, 2, 3) for _ in range(6)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "not a table of numbers"),
+        ("1,2,3\n", "1 x 3 numbers, not 14"),
+        ("\n".join(",".join(map(str, row)) for row in [*WINE, [4, *range(13)]]), "the label 4, not 1, 2, 3"),
+        ("\n".join(",".join(map(str, row)) for row in [*WINE, [1, *range(12), "nan"]]), "not finite"),
+        ("\n".join(",".join(map(str, row)) for row in WINE[:-2]), "smallest class has 4 samples"),
+    ],
+)
+def test_regression_names_a_wrong_file(tmp_path, content, message):
+    (tmp_path / "wine.data").write_text(content)
+    arguments = ["--datasets=wine", f"--data-dir={tmp_path}", "--no-verify", f"--out={tmp_path / 'out'}"]
+    fails(regression, message, *arguments)
+    fails(regression, str(tmp_path / "wine.data"), *arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "wrong"),
+    [
+        ("ionosphere", ["ionosphere.data"], {"ionosphere.data": ""}),
+        ("spect", ["SPECT.train", "SPECT.test"], {"SPECT.test": "0,1\n"}),
+        ("madelon", ["madelon_train.data", "madelon_train.labels"], {"madelon_train.labels": "1\n"}),
+    ],
+)
+def test_regression_names_the_wrong_file_of_several(data_dir, tmp_path, name, files, wrong):
+    for file in files:
+        shutil.copyfile(data_dir / "uci" / file, tmp_path / file)
+    ((file, content),) = wrong.items()
+    (tmp_path / file).write_text(content)
+    fails(regression, file, f"--datasets={name}", f"--data-dir={tmp_path}", "--no-verify", f"--out={tmp_path / 'out'}")
 
 
 def test_spirals_draw_six_panels(tmp_path, monkeypatch):
@@ -113,6 +153,37 @@ def test_classification_trains_every_loss_and_continues(pictures, tmp_path):
         assert 0 < entry["share_of_loss"] < 0.5
     assert list((tmp_path / "a" / "ce-seed0").glob("events.out.tfevents*"))
     fails(classification, "was made with epochs 3, not 4", *arguments, "--epochs=4", f"--out={tmp_path / 'a'}")
+    record = tmp_path / "a" / "ce-seed0" / "result.json"
+    whole = record.read_text()
+    for content in (whole[:-40], "", "[]", "{}", whole.replace('"accuracy"', '"acuracy"')):
+        record.write_text(content)
+        fails(classification, f"{record} is not the record of a run", *arguments, f"--out={tmp_path / 'a'}")
+
+
+def test_classification_that_diverges_says_so(pictures, tmp_path):
+    common = ["--preset=smoke", f"--data={pictures}", "--epochs=1", "--batch=20", "--limit=60", f"--out={tmp_path}"]
+    for message, *options in (
+        ("the loss of ce is not finite at lr 1e+30; lower --lr", "--losses=ce", "--lr=1e30"),
+        ("the logits of ce are not finite at lr 1e+30; lower --lr", "--losses=ce", "--lr=1e30", "--batch=60"),
+        ("lower --lr or raise --k", "--losses=rlo", "--k=1e-5"),
+    ):
+        result = run(classification, *common, *options)
+        assert result.exit_code == 2, result.output + repr(result.exception)
+        assert result.stderr.splitlines()[-1].startswith("error: ")  # below the progress bar
+        assert result.stderr.endswith(message + "\n")
+    result = run(classification, *common, "--losses=ce", "--tune-lr=1e30")
+    assert result.exit_code == 2
+    assert "--tune-lr: training diverged at each of these rates" in result.stderr
+    result = run(classification, *common, "--losses=ce", "--tune-lr=1e30,0.01")
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "results.json").read_text())["runs"][0]["config"]["lr"] == 0.01
+    # A mistake is no diverged rate.
+    fails(classification, "nearest: resnet18", *common, "--tune-lr=0.1", "--model=resnet81")
+
+
+@pytest.mark.parametrize("device", ["tpu", "mps", "meta", "cuda:99"])
+def test_classification_refuses_a_device_that_is_not_here(device, pictures, tmp_path):
+    fails(classification, "no such device here", f"--data={pictures}", f"--out={tmp_path}", f"--device={device}")
 
 
 def test_classification_refuses_wrong_input(pictures, tmp_path):
@@ -123,6 +194,10 @@ def test_classification_refuses_wrong_input(pictures, tmp_path):
     fails(classification, "'ten' is not a number", *common, "--k=ten")
     fails(classification, "unknown loss 'hinge'", *common, "--losses=hinge")
     fails(classification, "not a list of numbers", *common, "--tune-lr=low")
+    result = run(classification, *common, "--model=resnet19")
+    names = result.stderr.split("nearest: ")[1].strip().split(", ")
+    assert names[0] == "resnet18"
+    assert len(set(names)) == len(names) > 1
     damaged = tmp_path / "damaged.npz"
     damaged.write_bytes(b"not an archive")
     fails(classification, "not a readable archive", f"--data={damaged}", f"--out={tmp_path}")
@@ -131,6 +206,10 @@ def test_classification_refuses_wrong_input(pictures, tmp_path):
     changed["classes"] = changed["classes"][:2]
     np.savez(tmp_path / "labels.npz", **changed)
     fails(classification, "labels reach 2, but there are 2 classes", f"--data={tmp_path / 'labels.npz'}")
+    del changed["test_offsets"]
+    np.savez(tmp_path / "short.npz", **changed)
+    short = [f"--data={tmp_path / 'short.npz'}", f"--out={tmp_path}"]
+    fails(classification, "no array test_offsets in it; needed are classes, train_jpeg", *short)
     (tmp_path / "folder").mkdir()
     fails(classification, "no folders train and val", f"--data={tmp_path / 'folder'}", f"--out={tmp_path}")
 

@@ -91,6 +91,25 @@ def test_hugging_face_trainer(tmp_path):
     assert accuracy(scope["model"].layers) > 0.9
 
 
+def test_hugging_face_loss_over_accumulation_steps_is_the_loss_of_the_whole_batch():
+    """Steps with unequal numbers of labels that count: their sum is the mean over all of them."""
+    scope = {"Trainer": lambda **_: None, "model": None, "args": None, "data": None}
+    exec(example("Hugging Face `Trainer`"), scope)
+    compute_loss = scope["compute_loss"]
+    torch.manual_seed(0)
+    logits, labels = torch.randn(4, 5, 3), torch.randint(3, (4, 5))
+    labels[0, 1:] = -100
+    labels[3] = -100
+    count = (labels != -100).sum()
+    steps = [
+        compute_loss(SimpleNamespace(logits=logits[i : i + 2]), labels[i : i + 2], num_items_in_batch=count)
+        for i in (0, 2)
+    ]
+    whole = rooted.RootedCrossEntropyLoss(k=8, form="bounded")(logits.flatten(0, 1), labels.flatten())
+    torch.testing.assert_close(sum(steps), whole)
+    torch.testing.assert_close(compute_loss(SimpleNamespace(logits=logits), labels), whole)
+
+
 def test_lightning(tmp_path):
     lightning = pytest.importorskip("lightning")
     scope = {"torch": torch}
