@@ -102,6 +102,7 @@ def main(**options: Any) -> None:
     if importlib.util.find_spec("matplotlib") is None:
         raise UserError("compare.py draws with matplotlib: pip install 'rooted-stylegan[compare]'")
     outdir = _outdir(options, preset)
+    _check_report_options(options)
     kept = load_design(outdir)
     if options["report_only"] and kept is not None:
         design = kept
@@ -109,6 +110,7 @@ def main(**options: Any) -> None:
         raise UserError(f"--report-only: {outdir} holds no comparison; give the --outdir of one")
     else:
         design = reconcile(kept, _design(options, preset))
+        _check_a_run(outdir, design, bool(options["targets"]))
         _make_folder(outdir)
         save_design(outdir, design)
 
@@ -218,6 +220,36 @@ def _check_flags(flags: Sequence[str]) -> None:
             raise UserError(f"{name} after -- is set by compare.py itself; use its own option or leave it out")
 
 
+def _check_report_options(options: dict[str, Any]) -> None:
+    """Refuse now what would otherwise be noticed only after all the training."""
+    from comparison import projections
+
+    _numbers(options["reach"] or "", "--reach")
+    projections.check_targets(options["targets"])
+    projections.check_distance(options["projection_distance"])
+
+
+def _check_a_run(outdir: Path, design: Design, has_targets: bool) -> None:
+    """Resolve the options of one run as train.py does, before the design is kept: what is wrong here fails all runs.
+
+    Raises:
+        UserError: as `training.options.resolve`.
+        SystemExit: flags that train.py does not know, after one line on stderr.
+    """
+    import train
+    from comparison import projections
+    from training.options import resolve
+
+    # The last run, because of the seeds only the largest can be too large.
+    flags = run_flags(outdir, design, design.losses[-1], design.seeds[-1])
+    given = train.main.make_context("train.py", flags).params
+    if given["dry_run"]:
+        raise UserError("--dry-run after -- would train nothing; leave it out, or use --print-commands")
+    config, _ = resolve(given, given["gpus"] or 1)
+    if has_targets and config.training_set_kwargs.use_labels:
+        raise UserError(projections.LABELS_NEEDED)
+
+
 def _make_folder(outdir: Path) -> None:
     try:
         outdir.mkdir(parents=True, exist_ok=True)
@@ -261,14 +293,23 @@ def _report(
     from comparison import figures, projections, report, results, samples
     from comparison.style import line_styles
 
+    def write() -> Path:
+        results.write_results(outdir, content)
+        return report.write_report(outdir, content, samples.collect_samples(runs), styles)
+
     runs = results.read_runs(outdir, design)
     content = results.build_results(design, runs, _numbers(options["reach"] or "", "--reach"))
     content["tuning"] = tuning
     for loss, entry in zip(design.losses, content["losses"], strict=True):
         entry["command"] = shown(run_flags(outdir, design, loss, design.seeds[0]))
+    styles = line_styles(design.losses)
+    figures.write_figures(outdir / "figures", content, runs, styles)
+    path = write()  # before projecting, which may fail
     count = options["projections"] if options["projections"] is not None else preset.projections
     seed = projections.first_common_seed(runs)
-    if (count or options["targets"]) and seed is not None:
+    if (count or options["targets"]) and seed is None:
+        _say(f"no projections: {projections.why_no_seed(runs)}")
+    elif count or options["targets"]:
         run = next(iter(runs.values()))[seed]
         device = torch.device("cuda" if options["device"] != "cpu" and torch.cuda.is_available() else "cpu")
         targets = (
@@ -279,10 +320,7 @@ def _report(
         distance = projections.choose_distance(options["projection_distance"], device, _say)
         steps = options["projection_steps"] or preset.projection_steps
         content["projections"] = projections.project_all(outdir, runs, targets, distance, steps, device, _say)
-    results.write_results(outdir, content)
-    styles = line_styles(design.losses)
-    figures.write_figures(outdir / "figures", content, runs, styles)
-    path = report.write_report(outdir, content, samples.collect_samples(runs), styles)
+        path = write()
     for metric in content["main_metrics"]:
         for row in content["metrics"][metric]["comparisons"]:
             if row["quantity"] == "final":

@@ -54,28 +54,40 @@ class Design:
         """The inverse of `to_dict`.
 
         Raises:
-            UserError: unknown or missing keys.
+            UserError: not such a dictionary, unknown or missing keys.
         """
         try:
+            if not isinstance(values, dict):
+                raise TypeError(f"a {type(values).__name__} instead of settings")
             values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
             values["losses"] = tuple(LossSpec(**loss) for loss in values["losses"])
             if values.get("tuning"):
                 tuning = {k: tuple(v) if isinstance(v, list) else v for k, v in values["tuning"].items()}
                 values["tuning"] = Tuning(**tuning)
-            return cls(**values)
-        except (KeyError, TypeError) as error:
+            design = cls(**values)
+            if not design.losses or not design.seeds:
+                raise TypeError("it names no losses or no seeds")
+            return design
+        except (AttributeError, KeyError, TypeError) as error:
             raise UserError(f"{FILE} was not written by this version of compare.py ({error})") from error
 
 
 def load_design(outdir: Path) -> Design | None:
-    """The design kept in `outdir`, or None where there is none yet."""
+    """The design kept in `outdir`, or None where there is none yet.
+
+    Raises:
+        UserError: unreadable, or not a design; names the file.
+    """
     path = outdir / FILE
-    if not path.is_file():
+    if not path.exists():
         return None
     try:
         return Design.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
+    except (OSError, ValueError, UserError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(
+            f"cannot read {path} ({reason}); bring it back from a copy, or give another --outdir"
+        ) from error
 
 
 def save_design(outdir: Path, design: Design) -> None:

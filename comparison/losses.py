@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from dnnlib import UserError
 
 FORMS = ("bounded", "convex")
+MOST = 200  # losses of a comparison; more is a slip of the hand
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,11 @@ def parse_losses(text: str) -> list[LossSpec]:
     `k=2..32` stands for every whole number from 2 to 32, `k=2..32/5` for every fifth.
 
     Raises:
-        UserError: unknown loss or option, a value out of range, the same loss twice.
+        UserError: unknown loss or option, a value out of range, the same loss twice, more than `MOST` losses.
     """
     losses = [loss for part in text.split(",") for loss in _parse_one(part.strip())]
+    if len(losses) > MOST:
+        raise UserError(f"--losses names {len(losses)} losses; give {MOST} at most")
     keys = [loss.key for loss in losses]
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
@@ -110,6 +113,11 @@ def _parse_k(value: str, form: str, text: str) -> list[float]:
         step = _number(step_text, text, "k") if step_text else 1.0
         if high < low or step <= 0:
             raise UserError(f"--losses: the range k={value} in '{text}' is empty; write it as k=2..32 or k=2..32/5")
+        if (high - low) / step >= MOST:  # before the list is made
+            raise UserError(
+                f"--losses: the range k={value} in '{text}' has more than {MOST} values; "
+                "end it earlier or give a step, as in k=2..32/5"
+            )
         ks = [low + i * step for i in range(int((high - low) / step + 1e-9) + 1)]
     else:
         ks = [_number(value, text, "k")]

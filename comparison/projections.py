@@ -1,8 +1,9 @@
 """Projections of real pictures with the first and the last snapshot of every loss (Fig. 5 of the paper)."""
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from training.dataset import ImageDataset
 from training.snapshot import load_snapshot
 
 FOLDER = "projections"
+LABELS_NEEDED = "--projection-target: these networks need labels; use --projections, which knows them"
 
 
 @dataclass(frozen=True)
@@ -56,22 +58,52 @@ def choose_targets(design: Design, run: Run, count: int) -> list[Target]:
 def load_targets(paths: Sequence[str], run: Run) -> list[Target]:
     """Pictures from files and folders, in the size and channels of the run."""
     if run.options["training_set_kwargs"].get("use_labels"):
-        raise UserError("--projection-target: these networks need labels; use --projections, which knows them")
+        raise UserError(LABELS_NEEDED)
     snapshot = load_snapshot(next(iter(run.snapshots.values())))
     G = snapshot.generator
-    return [
-        Target(target.name, load_target(target.path, G.img_channels, G.img_resolution), None)
-        for target in find_targets(paths)
-    ]
+    with _own_flags():
+        return [
+            Target(target.name, load_target(target.path, G.img_channels, G.img_resolution), None)
+            for target in find_targets(paths)
+        ]
+
+
+def check_targets(paths: Sequence[str]) -> None:
+    """Refuse targets that are missing or no pictures.
+
+    Raises:
+        UserError: names --projection-target.
+    """
+    if paths:
+        with _own_flags():
+            for target in find_targets(paths):
+                load_target(target.path, channels=3, resolution=16)
+
+
+def check_distance(name: str) -> None:
+    """Refuse a distance that `choose_distance` could not give.
+
+    Raises:
+        UserError: names --projection-distance.
+    """
+    if name not in ("auto", "lpips", "pixel") and not Path(name).is_file():
+        raise UserError(
+            f"--projection-distance={name} is neither a distance nor a file; "
+            "give auto, lpips, pixel or a TorchScript file"
+        )
+    if name != "auto":
+        with _own_flags():
+            load_distance(name, "cpu")
 
 
 def choose_distance(name: str, device: torch.device, say: Callable[[str], None]) -> Distance:
     """The named distance; `auto` is LPIPS where its weights are to be had, else pixels, and says why."""
-    if name != "auto":
-        return load_distance(name, device)
     try:
-        return load_distance("lpips", device)
+        with _own_flags():
+            return load_distance("lpips" if name == "auto" else name, device)
     except UserError as error:
+        if name != "auto":
+            raise
         say(f"projections use the pixel distance: {error}")
         return load_distance("pixel", device)
 
@@ -117,6 +149,31 @@ def first_common_seed(runs: Mapping[str, Mapping[int, Run]]) -> int | None:
     ready = [{s for s, run in by_seed.items() if run.finished and len(run.snapshots) > 1} for by_seed in runs.values()]
     common = set.intersection(*ready) if ready else set()
     return min(common) if common else None
+
+
+def why_no_seed(runs: Mapping[str, Mapping[int, Run]]) -> str:
+    """What `first_common_seed` lacks, by the example of one run."""
+    for run in (run for by_seed in runs.values() for run in by_seed.values()):
+        if not run.finished:
+            return f"they need a seed that every loss has finished, and {run.folder.name} has not"
+        if len(run.snapshots) < 2:
+            return (
+                f"they need a first and a last snapshot of every loss, and {run.folder.name} "
+                f"left {len(run.snapshots)}; --kimg below 1 leaves only one"
+            )
+    return "there are no runs"
+
+
+@contextlib.contextmanager
+def _own_flags() -> Iterator[None]:
+    """Errors name the flags of compare.py instead of those of projector.py."""
+    try:
+        yield
+    except UserError as error:
+        message = str(error).replace("--distance=", "--projection-distance=")
+        if message.startswith("--target"):
+            message = "--projection-target" + message.removeprefix("--target")
+        raise UserError(message) from error
 
 
 def _project_one(

@@ -83,26 +83,28 @@ def run_jobs(jobs: Sequence[Job], parallel: int, say: Callable[[str], None]) -> 
                     say(f"{job.name}: {'continuing' if start_of[job.name] else 'starting'}")
                     running[job.name] = (job, slot, *_start(job, slot, parallel, say))
                 time.sleep(POLL_SECONDS)
-                for job, slot, process, console in list(running.values()):
+                for job, slot, process, console, begin in list(running.values()):
                     if process.poll() is None:
                         continue
                     del running[job.name]
                     free_slots.append(slot)
                     console.close()
-                    failures += _finish(job, process.returncode, say)
+                    failures += _finish(job, process.returncode, begin, say)
                 _show(bar, jobs)
         finally:
-            _stop([process for _, _, process, _ in running.values()])
-            for _, _, _, console in running.values():
+            _stop([process for _, _, process, _, _ in running.values()])
+            for _, _, _, console, _ in running.values():
                 console.close()
     return failures
 
 
-def _start(job: Job, slot: int, parallel: int, say: Callable[[str], None]) -> tuple[subprocess.Popen, IO]:
+def _start(job: Job, slot: int, parallel: int, say: Callable[[str], None]) -> tuple[subprocess.Popen, IO, int]:
+    """The process, the file of what it prints, and how long that file was before (it keeps earlier attempts)."""
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     _wait_for_lock(job, say)
     job.failure.unlink(missing_ok=True)
     console = open(job.console, "a", encoding="utf-8")  # noqa: SIM115 - closed when the process has ended
+    begin = job.console.stat().st_size
     process = subprocess.Popen(
         [sys.executable, train_script(), *job.flags],
         stdin=subprocess.DEVNULL,
@@ -112,7 +114,7 @@ def _start(job: Job, slot: int, parallel: int, say: Callable[[str], None]) -> tu
         start_new_session=True,  # Ctrl-C reaches this process alone, which then asks the runs to stop, once
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
     )
-    return process, console
+    return process, console, begin
 
 
 def train_script() -> str:
@@ -160,12 +162,13 @@ def _wait_for_lock(job: Job, say: Callable[[str], None]) -> None:
                 time.sleep(POLL_SECONDS)
 
 
-def _finish(job: Job, status: int, say: Callable[[str], None]) -> list[str]:
+def _finish(job: Job, status: int, begin: int, say: Callable[[str], None]) -> list[str]:
     if job.is_finished:
         say(f"{job.name}: finished")
         return []
-    lines = job.console.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    message = lines[-1].removeprefix("error: ") if lines else "it printed nothing"
+    lines = job.console.read_bytes()[begin:].decode(errors="replace").strip().splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]  # of several processes others may speak last
+    message = (errors or lines or ["it printed nothing"])[-1].removeprefix("error: ")
     record = {"status": status, "message": message, "diverged": DIVERGED in message}
     with atomic_write(job.failure, "w") as stream:
         json.dump(record, stream)

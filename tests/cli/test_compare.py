@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 import compare
+from dnnlib import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ("--preset=demo", "--cbase=64", "--cmax=8", "--batch=32", "--mbstd-group=4", "--aug=noaug", "--grid=4x2")
@@ -150,15 +152,90 @@ def test_learning_rate_search_as_commands(tmp_path):
         (["--tune", "--tune-rates=fast"], "--tune-rates=fast is not a list of numbers"),
         (["--tune", "--metrics=none"], "--tune needs a metric"),
         (["--", "--seed=3"], "--seed after -- is set by compare.py itself"),
+        (["--reach=far"], "--reach=far is not a list of numbers"),
+        (["--projection-distance=vgg"], "--projection-distance=vgg is neither a distance nor a file"),
+        ([f"--projection-distance={__file__}"], "test_compare.py cannot be read as a TorchScript file"),
+        (["--projection-target=/nowhere.png"], "--projection-target=/nowhere.png: there is no such file or folder"),
+        ([f"--projection-target={__file__}"], "test_compare.py cannot be read as a picture"),
+        (["--losses=rlo:k=2..100000"], "has more than 200 values"),
+        (["--subset=100000"], "--subset"),
+        ([f"--data={__file__}"], "--data"),
+        (["--first-seed=4294967295", "--seeds=2"], "--seed"),
+        (["--", "--speed=9"], "--speed"),
+        (["--", "--batch=many"], "--batch"),
+        (["--", "--batch=7", "--gpus=2"], "--batch=7 is not divisible by the number of processes, 2"),
+        (["--", "--dry-run"], "--dry-run after -- would train nothing"),
+        (["--print-commands", "--", "--mbstd-group=7"], "--mbstd-group=7 does not divide"),
     ],
 )
-def test_mistakes_end_in_one_line_and_status_2(tmp_path, arguments, message):
-    result = invoke(f"--outdir={tmp_path / 'out'}", *arguments)
+def test_mistakes_end_in_one_line_and_status_2(tmp_path, monkeypatch, arguments, message):
+    # Beginning anything would take minutes; the mistakes are found before.
+    monkeypatch.setattr(compare, "run_jobs", lambda *a: pytest.fail("it began"))
+    result = invoke(f"--outdir={tmp_path / 'out'}", "--metrics=swd50", *arguments)
     assert result.exit_code == 2
     assert message in result.stderr
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"losses": "ce"}', '{"losses": [], "seeds": [], "kimg": 1}', "\0"])
+@pytest.mark.parametrize("arguments", [[], ["--report-only"]])
+def test_a_broken_design_is_named(tmp_path, content, arguments):
+    (tmp_path / "comparison.json").write_text(content)
+    result = invoke(f"--outdir={tmp_path}", *arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: cannot read {tmp_path / 'comparison.json'} (")
+    assert "give another --outdir" in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert (tmp_path / "comparison.json").read_text() == content
+
+
+def test_a_failed_check_leaves_the_design_as_it_was(killed):
+    outdir, _, _ = killed
+    before = (outdir / "comparison.json").read_text()
+    result = invoke(f"--outdir={outdir}", "--losses=ce,rlo:k=7", "--seeds=1", "--first-seed=4294967296", "--kimg=1",
+                    "--metrics=swd50", "--evaluations=1", "--", *TINY)  # fmt: skip
+    assert result.exit_code == 2
+    assert (outdir / "comparison.json").read_text() == before
+
+
+def copy_of(outdir, copy):
+    """The folder with the two losses that were trained, without those that other tests only planned."""
+    shutil.copytree(outdir, copy)
+    design = json.loads((copy / "comparison.json").read_text())
+    design["losses"] = [loss for loss in design["losses"] if loss["k"] in (None, 11)]
+    (copy / "comparison.json").write_text(json.dumps(design))
+    return copy
+
+
+def test_results_are_written_before_projecting(killed, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise UserError("no memory left to project")
+
+    outdir = copy_of(killed[0], tmp_path / "copy")
+    for name in ("results.json", "results.csv", "report.html"):
+        (outdir / name).unlink()
+    shutil.rmtree(outdir / "figures")
+    monkeypatch.setattr("comparison.projections.project_all", fail)
+    result = invoke(f"--outdir={outdir}", "--report-only", "--projections=1", "--projection-distance=pixel")
+    assert result.exit_code == 2
+    assert "no memory left to project" in result.stderr
+    assert json.loads((outdir / "results.json").read_text())["counts"]["ce"]["finished"] == 1
+    assert (outdir / "results.csv").is_file()
+    assert (outdir / "report.html").is_file()
+    assert (outdir / "figures" / "swd50-against-images.svg").is_file()
+
+
+def test_projections_that_are_left_out_are_told(killed, tmp_path):
+    outdir = copy_of(killed[0], tmp_path / "copy")
+    first, *_ = sorted((outdir / "runs" / "ce-seed0").glob("network-snapshot-*.safetensors"))
+    first.unlink()
+    result = invoke(f"--outdir={outdir}", "--report-only", "--projections=1", "--projection-distance=pixel")
+    assert result.exit_code == 0, result.stderr
+    (line,) = [line for line in result.stderr.splitlines() if "no projections" in line]
+    assert "ce-seed0 left 1" in line
+    assert (outdir / "report.html").is_file()
 
 
 def test_an_outdir_is_needed():
@@ -167,8 +244,8 @@ def test_an_outdir_is_needed():
 
 def test_a_failing_run_is_named_and_reported(tmp_path):
     result = invoke(f"--outdir={tmp_path}", "--losses=ce", "--seeds=1", "--kimg=1", "--metrics=none",
-                    "--", "--batch=7", "--mbstd-group=4", "--gpus=2")  # fmt: skip
+                    "--", *TINY, "--resume=nowhere.pkl")  # fmt: skip
     assert result.exit_code == 2
-    assert "1 of the runs failed; ce-seed0 ended with status 2: --batch=7 is not divisible" in result.stderr
+    assert "1 of the runs failed; ce-seed0 ended with status 2: there is no network file nowhere.pkl" in result.stderr
     assert (tmp_path / "report.html").is_file()
     assert json.loads((tmp_path / "runs" / "ce-seed0.failed.json").read_text())["diverged"] is False

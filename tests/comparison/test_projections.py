@@ -91,3 +91,20 @@ def test_only_seeds_that_every_loss_finished_count(tmp_path, data):
     whole = run(tmp_path, data, {0: tmp_path, 1000: tmp_path})
     assert projections.first_common_seed({"ce": {0: Run(tmp_path), 1: whole}, "rlo": {0: whole, 1: whole}}) == 1
     assert projections.first_common_seed({"ce": {0: Run(tmp_path)}, "rlo": {0: whole}}) is None
+
+
+def test_why_there_is_nothing_to_project(tmp_path, data):
+    whole, short = run(tmp_path / "a", data, {0: tmp_path, 1000: tmp_path}), run(tmp_path / "b", data, {0: tmp_path})
+    assert "every loss has finished, and c has not" in projections.why_no_seed({"ce": {0: Run(tmp_path / "c")}})
+    assert "b left 1" in projections.why_no_seed({"ce": {0: whole}, "rlo": {0: short}})
+
+
+def test_mistakes_name_the_flags_of_compare(tmp_path):
+    for path in (tmp_path, tmp_path / "nowhere.png"):
+        with pytest.raises(UserError, match=f"^--projection-target={path}: "):
+            projections.check_targets([str(path)])
+    with pytest.raises(UserError, match=r"^--projection-distance=vgg is neither"):
+        projections.check_distance("vgg")
+    projections.check_targets([])
+    projections.check_distance("auto")
+    projections.check_distance("pixel")

@@ -33,6 +33,11 @@ def stop(signum, frame):
 signal.signal(signal.SIGTERM, stop)
 if behaviour == "fail":
     sys.exit("error: no such thing")
+if behaviour == "fail-and-go-on":
+    print("error: no such thing", flush=True)
+    sys.exit("[rank 0] the process group was not destroyed")
+if behaviour == "crash":
+    sys.exit("MemoryError")
 if behaviour == "diverge":
     sys.exit("error: 25 steps in a row had gradients that are not finite, at 1.0 kimg")
 time.sleep(0.5 if behaviour == "finish" else 60)
@@ -87,6 +92,15 @@ def test_a_failure_is_reported_and_stops_nothing(stand_in):
     assert jobs[1].is_finished
     assert pending(jobs, retry_diverged=False) == [jobs[0]]  # the next call tries it again
     assert "no such thing" in jobs[0].console.read_text()
+
+
+def test_the_error_is_told_even_when_something_else_is_printed_last(stand_in):
+    job = stand_in("bad", "fail-and-go-on")
+    assert run_jobs([job], 1, lambda text: None) == ["bad ended with status 1: no such thing"]
+    # The console keeps what the first attempt said, which is not what ended the second.
+    again = stand_in("bad", "crash")
+    assert run_jobs([again], 1, lambda text: None) == ["bad ended with status 1: MemoryError"]
+    assert "no such thing" in again.console.read_text()
 
 
 def test_divergence_is_a_result_and_not_run_again(stand_in):
