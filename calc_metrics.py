@@ -7,8 +7,7 @@ from typing import Any
 
 import click
 
-from dnnlib import UserError
-from dnnlib.cli import Command, door
+from dnnlib.cli import LARGEST_SEED, Command, door
 
 BOOL = {"type": bool, "metavar": "BOOL"}
 
@@ -45,11 +44,12 @@ class NameList(click.ParamType):
 )
 @click.option("--data", metavar="PATH", help="Training data, if it is not where it was at training.")
 @click.option("--mirror", **BOOL, help="Whether the data was mirrored [as at training].")
-@click.option("--seed", type=click.IntRange(min=0), default=0, help="Of latents, labels, noise, subsets [0].")
+@click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, help="Of latents, labels, noise, subsets [0].")
 @click.option("--bootstrap", type=int, default=0, metavar="B", help="95 % intervals from B resamples, say 100 [0].")
 @click.option("--detector", metavar="FILE", help="TorchScript network instead of Inception, VGG16 or DINOv2.")
 @click.option("--offline", is_flag=True, help="Fetch nothing; detectors from ROOTED_DETECTOR_DIR or the cache.")
-@click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N [auto].")
+@click.option("--network-sha256", metavar="HEX", help="Refuse a network file with another SHA-256.")
+@click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N, mps [auto].")
 @click.option("--batch", "batch_size", type=click.IntRange(min=1), default=64, help="Images at a time [64].")
 @click.option("--gpus", type=click.IntRange(min=1), default=1, help="Processes on this machine [1].")
 @click.option("--verbose", **BOOL, default=True, help="Show progress on stderr [true].")
@@ -94,16 +94,11 @@ def main(**flags: Any) -> None:
 def _evaluate(request: Any, device_name: str) -> None:
     import torch
 
+    from generation.renderer import pick_device
     from metrics.command import evaluate, for_worker
     from torch_utils.distributed import world
 
-    if device_name == "auto":
-        device_name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(device_name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device={device_name}: no such device here; choose auto, cpu, cuda or cuda:N") from error
+    device = pick_device(device_name)
     with world(device.type) as here:
         if device.type == "cuda" and here.size > 1:
             device = torch.device("cuda", here.local_rank)

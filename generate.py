@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from dnnlib import UserError
-from dnnlib.cli import Command, IntegerRanges, Number, door
+from dnnlib.cli import Command, IntegerRanges, Number, door, download_options
 from generation.latents import load_noise, parse_class
 from generation.output import Motion, Source, draw_grid, draw_mixing, draw_pictures, draw_video
 from generation.renderer import Renderer, pick_device
@@ -66,10 +66,9 @@ def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
             help="The network's own noise, noise by seed, or none.",
         ),
         click.option("--outdir", type=Path, required=True, help="Folder for the results; made if absent."),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."),
         click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="At once."),
-        click.option("--network-sha256", metavar="HEX", help="Refuse a network file with another SHA-256."),
-        click.option("--offline", is_flag=True, help="Use downloads of before only."),
+        download_options,
     ]
     return functools.reduce(lambda f, option: option(f), reversed(options), function)
 

@@ -9,7 +9,7 @@ import torch
 from tqdm import tqdm
 
 from dnnlib import UserError
-from dnnlib.cli import Command, door
+from dnnlib.cli import LARGEST_SEED, Command, door, download_options
 from generation.latents import parse_class
 from generation.renderer import pick_device
 from projection import load_distance, project
@@ -38,7 +38,7 @@ from training.snapshot import Snapshot, load_snapshot
 @click.option("--distance", default="lpips", show_default=True, metavar="lpips|pixel|FILE",
               help="What is minimised: LPIPS (VGG16), several pixel scales (no download), or TorchScript.")  # fmt: skip
 @click.option("--class", "class_name", metavar="NUMBER|NAME", help="For conditional networks; or cat=0.5,dog=0.5.")
-@click.option("--seed", type=click.IntRange(min=0), default=303, show_default=True)
+@click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=303, show_default=True)
 @click.option("--save-video", type=bool, default=None, metavar="BOOL",
               help="proj.mp4 of the optimisation  [default: if ffmpeg is there]")  # fmt: skip
 @click.option(
@@ -46,7 +46,8 @@ from training.snapshot import Snapshot, load_snapshot
 )
 @click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True,
               help="Targets optimised at once; the result does not depend on it.")  # fmt: skip
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N")
+@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N|mps")
+@download_options
 @door
 def main(
     network: str,
@@ -62,6 +63,8 @@ def main(
     video_every: int,
     batch: int,
     device: str,
+    network_sha256: str | None,
+    offline: bool,
 ) -> None:
     """Project pictures into the latent space of a trained network.
 
@@ -80,11 +83,11 @@ def main(
     elif save_video:
         require_ffmpeg()
     where = pick_device(device)
-    snapshot = load_snapshot(network)
+    snapshot = load_snapshot(network, sha256=network_sha256, offline=offline)
     G = snapshot.generator
     label = _label(snapshot, class_name)
     pictures = torch.stack([load_target(t.path, G.img_channels, G.img_resolution) for t in found])
-    measure = load_distance(distance, where)
+    measure = load_distance(distance, where, offline=offline)
     folders = _make_folders(Path(outdir), found)
 
     settings = {

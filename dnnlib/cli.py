@@ -3,6 +3,7 @@
 import functools
 import math
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,8 @@ from dnnlib.errors import UserError
 
 MISTAKE_STATUS = 2  # of a command that the user can mend
 CONTINUE_STATUS = 75  # of one that was asked to stop, saved, and can be continued (EX_TEMPFAIL of sysexits.h)
+LARGEST_SEED = 2**32 - 1  # what NumPy's RandomState takes
+MOST_NUMBERS = 1_000_000  # in one list
 
 
 def door(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -65,6 +68,13 @@ def _what_is_empty(option: click.Option) -> str:
     return f"{max(option.opts, key=len)} is empty; give {remedy}{leave}"
 
 
+def download_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--network-sha256` and `--offline`, which `training.snapshot.load_snapshot` takes as `sha256` and `offline`."""
+    sha256 = click.option("--network-sha256", metavar="HEX", help="Refuse a network file with another SHA-256.")
+    offline = click.option("--offline", is_flag=True, help="Use downloads of before only.")
+    return sha256(offline(function))
+
+
 class Number(click.FloatRange):
     """A finite number in a range; click's own range lets `nan` through, and `inf` where it has no end."""
 
@@ -82,7 +92,7 @@ class Number(click.FloatRange):
 
 
 class IntegerRanges(click.ParamType):
-    """A list of integers and ranges such as `0,1,5-8`, as a list of ints; negative numbers are refused."""
+    """A list of integers and ranges such as `0,1,5-8`, as a list of ints from 0 to 2^32 - 1, a million at most."""
 
     name = "list"
 
@@ -93,10 +103,15 @@ class IntegerRanges(click.ParamType):
         numbers: list[int] = []
         for part in str(value).split(","):
             first, dash, last = part.strip().partition("-")
-            if not first.isdigit() or (dash and not last.isdigit()):
+            if re.fullmatch("[0-9]+", first) is None or (dash and re.fullmatch("[0-9]+", last) is None):
                 self.fail(f"'{value}' is not a list of numbers and ranges such as 0,1,5-8", param, ctx)
-            low, high = int(first), int(last) if dash else int(first)
+            ends = [text.lstrip("0") or "0" for text in ((first, last) if dash else (first, first))]
+            if any(len(text) > len(str(LARGEST_SEED)) or int(text) > LARGEST_SEED for text in ends):
+                self.fail(f"'{part.strip()[:40]}' is too large; numbers go up to {LARGEST_SEED}", param, ctx)
+            low, high = map(int, ends)
             if high < low:
                 self.fail(f"the range '{part}' in '{value}' ends before it starts", param, ctx)
+            if len(numbers) + high - low >= MOST_NUMBERS:
+                self.fail(f"'{part.strip()}' makes more than {MOST_NUMBERS} numbers; give fewer", param, ctx)
             numbers.extend(range(low, high + 1))
         return numbers

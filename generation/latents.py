@@ -1,7 +1,6 @@
 """What a picture starts from: latents by seed, labels by name, and what projector.py found."""
 
 import os
-import zipfile
 from collections.abc import Sequence
 
 import numpy as np
@@ -87,9 +86,10 @@ def load_projected(path: str | os.PathLike, num_ws: int, w_dim: int) -> torch.Te
     try:
         with np.load(path, allow_pickle=False) as content:
             w = content["w"] if isinstance(content, np.lib.npyio.NpzFile) and "w" in content.files else None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"--projected-w: {path} cannot be read as an .npz file ({error})") from error
-    if w is None:
+    except Exception as error:  # of a damaged file, whatever zipfile, zlib or the parser of NumPy's headers meets
+        reason = (f"{error}".strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"--projected-w: {path} cannot be read as an .npz file ({reason})") from error
+    if not isinstance(w, np.ndarray):  # another file of that name comes as bytes
         raise UserError(f"--projected-w: {path} has no array named 'w'; projector.py writes such files")
     expected = f"[N, {num_ws}, {w_dim}]"
     if w.ndim != 3 or w.shape[1:] != (num_ws, w_dim) or not len(w):

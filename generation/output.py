@@ -69,15 +69,16 @@ def draw_mixing(
     columns: Sequence[int],
     layers: Sequence[int] | None,
     outdir: Path,
+    flag: str = "--mix-layers",
 ) -> None:
     """Write `<row>-<column>.png` for each pair, `<seed>-<seed>.png` for each seed by itself, and `grid.png`.
 
-    `layers` are those taken from the column; None for the first seven.
+    `layers` are those taken from the column; None for the first seven. `flag` is where they were given.
     """
     layers = default_layers(renderer.G.num_ws) if layers is None else layers
     text = {**text, "mixed_layers": ",".join(map(str, layers))}
     pictures: dict[tuple[int, int], torch.Tensor] = {}
-    for row, column, picture in mixing_pictures(renderer, rows, columns, layers):
+    for row, column, picture in mixing_pictures(renderer, rows, columns, layers, flag):
         pictures[row, column] = picture
         save_image(outdir / f"{row}-{column}.png", picture, {**text, "row_seed": f"{row}", "column_seed": f"{column}"})
     cells = mixing_grid(pictures, rows, columns)

@@ -1,5 +1,6 @@
 """From latents to quantised pictures, in batches, on any device."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,18 +13,23 @@ from training.networks import Generator
 
 
 def pick_device(name: str) -> torch.device:
-    """The device called `name`; "auto" is the first CUDA device, or the CPU without one.
+    """The device called `name`: "cpu", "cuda", "cuda:N" or "mps"; "auto" is the first CUDA device, or else the CPU.
 
     Raises:
-        UserError: no such device on this machine.
+        UserError: another name, or no such device on this machine.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    message = f"--device={name}: there is no such device here; choose auto, cpu, cuda, cuda:N or mps"
+    if (
+        re.fullmatch("cpu|cuda(:[0-9]+)?|mps", name) is None
+    ):  # PyTorch knows more, such as meta, where nothing is computed
+        raise UserError(message)
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # what PyTorch raises for names and for devices that are absent
-        raise UserError(f"--device={name}: there is no such device here; choose auto, cpu, cuda or cuda:N") from error
+    except (RuntimeError, AssertionError) as error:  # what PyTorch raises for devices that are absent
+        raise UserError(message) from error
     return device
 
 

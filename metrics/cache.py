@@ -5,11 +5,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
 import numpy as np
 import safetensors
 import safetensors.numpy
 
-from dnnlib import atomic_write
+from dnnlib import UserError, atomic_write
 from dnnlib.download import default_cache_dir
 
 _FORMAT = 1
@@ -43,26 +44,43 @@ class CacheKey:
 class FeatureCache:
     """A folder of safetensors files; readers see a file whole or not at all, as it is renamed into place.
 
+    A folder that cannot be used costs time, not results: it is said once, and everything goes on without it.
+
     Args:
         folder: None for the folder `metrics` in `DNNLIB_CACHE_DIR`, else in `~/.cache/dnnlib`.
     """
 
     def __init__(self, folder: str | os.PathLike | None = None) -> None:
         self.folder = (Path(folder) if folder is not None else default_cache_dir()) / "metrics"
+        self._told = False
 
     def load(self, key: CacheKey) -> dict[str, np.ndarray] | None:
-        """The arrays of a key; None if there are none or the file is damaged."""
+        """The arrays of a key; None if there are none, or the file is damaged or cannot be read."""
         try:
             return safetensors.numpy.load_file(self.folder / key.file_name())
         except (FileNotFoundError, safetensors.SafetensorError):
             return None
+        except OSError as error:
+            self._tell(error.strerror or f"{error}")
+            return None
 
     def save(self, key: CacheKey, arrays: dict[str, np.ndarray]) -> None:
-        """Keep arrays.
+        """Keep arrays, if the folder can be written."""
+        content = safetensors.numpy.save({name: np.ascontiguousarray(a) for name, a in arrays.items()})
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with atomic_write(self.folder / key.file_name()) as stream:
+                stream.write(content)
+        except OSError as error:
+            self._tell(error.strerror or f"{error}")
+        except UserError as error:  # of `atomic_write`, for whatever the file system said
+            self._tell(getattr(error.__cause__, "strerror", None) or f"{error}")
 
-        Raises:
-            UserError: the folder cannot be written.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with atomic_write(self.folder / key.file_name()) as stream:
-            stream.write(safetensors.numpy.save({name: np.ascontiguousarray(a) for name, a in arrays.items()}))
+    def _tell(self, reason: str) -> None:
+        if not self._told:
+            self._told = True
+            click.echo(
+                f"note: features of real images are not cached, as {self.folder} cannot be used ({reason}); "
+                "set DNNLIB_CACHE_DIR to another folder",
+                err=True,
+            )

@@ -16,7 +16,7 @@ from dnnlib import UserError
 from metrics.detectors import DetectorUnavailable
 from metrics.evaluation import compare, compute
 from metrics.features import Progress
-from metrics.names import HIGHER_IS_BETTER, check_name, higher_is_better
+from metrics.names import HIGHER_IS_BETTER, check_name, higher_is_better, parse_metric
 from metrics.results import Result, append_record, read_records
 from torch_utils.distributed import World
 from training.dataset import ImageDataset
@@ -42,6 +42,7 @@ class Request:
     bootstrap: int = 0
     detector: str | None = None
     offline: bool = False
+    network_sha256: str | None = None
     batch_size: int = 64
     progress: bool = True
 
@@ -55,6 +56,8 @@ class Request:
             raise UserError("--real and --fake belong together: give both")
         if self.real is not None and self.data is not None:
             raise UserError("--data belongs to --network and --run; the real images of --fake come from --real")
+        if self.network_sha256 is not None and len(self.networks) != 1:
+            raise UserError("--network-sha256 is that of one file; give one --network=FILE with it")
         if self.which != "all" and self.run_dir is None:
             raise UserError(f"--{self.which} chooses among the snapshots of a run; give --run=DIR")
 
@@ -62,7 +65,8 @@ class Request:
 def evaluate(request: Request, device: torch.device, world: World) -> None:
     """Compute what is asked for; the main process prints a JSON line per result and appends to the run's files."""
     if request.real is not None:
-        real, fake = ImageDataset(request.real, xflip=bool(request.mirror)), ImageDataset(request.fake)
+        real = _open("--real", request.real, xflip=bool(request.mirror))
+        fake = _open("--fake", request.fake)
         if real.image_shape != fake.image_shape:
             raise UserError(
                 f"--real has images of shape {real.image_shape}, --fake of {fake.image_shape} (channels, height, "
@@ -73,7 +77,7 @@ def evaluate(request: Request, device: torch.device, world: World) -> None:
         return
     files = snapshots_of(request.run_dir, request.which, request.names) if request.run_dir else request.networks
     for file in files:
-        snapshot = load_snapshot(file, offline=request.offline)
+        snapshot = load_snapshot(file, sha256=request.network_sha256, offline=request.offline)
         dataset = training_set(snapshot, request)
         folder = Path(file).resolve().parent if "://" not in str(file) else None
         in_run = folder is not None and (folder / "training_options.json").is_file()
@@ -130,25 +134,26 @@ def _preference(name: str) -> tuple[int, str]:
 def training_set(snapshot: Snapshot, request: Request) -> ImageDataset | None:
     """The data that a network was trained on, as training saw it; `--data` and `--mirror` take precedence.
 
+    None if no data is known or none is needed: metrics without real images, of an unconditional network. Of `--data`
+    with other content the whole is taken, whatever subset the network was trained on.
+
     Raises:
         UserError: the data is not where it was at training, and no `--data`.
     """
     known: dict[str, Any] = snapshot.metadata.get("training_set") or {}
     path = request.data if request.data is not None else known.get("path")
     generator = snapshot.generator
+    names = request.names or (DEFAULT_METRIC,)
+    needs_data = generator.c_dim > 0 or any(parse_metric(name).real_set is not None for name in names)
+    if request.data is None and not needs_data:
+        return None
     if path is None and "content_hash" not in known:
-        return None  # metrics without real images can do without; others will ask for --data
+        return None  # the metrics will ask for --data
     if path is not None and not str(path).startswith("builtin:") and not Path(path).exists():
-        remedy = "give --data" if request.data is None else "check the path"
-        raise UserError(f"there is no data at {path}, where the network was trained on; {remedy}")
-    dataset = ImageDataset(
-        path,
-        resolution=generator.img_resolution,
-        use_labels=generator.c_dim > 0,
-        max_size=known.get("max_size"),
-        xflip=bool(known.get("xflip")) if request.mirror is None else request.mirror,
-        random_seed=known.get("random_seed") or 0,
-    )
+        if request.data is not None:
+            raise UserError(f"--data: there is no file or folder {path}; check the path")
+        raise UserError(f"there is no data at {path}, where the network was trained on; give --data")
+    dataset = _selected(path, known, request, generator)
     if dataset.num_channels != generator.img_channels:
         raise UserError(
             f"the network makes images of {generator.img_channels} channels, {path} has {dataset.num_channels}; "
@@ -165,6 +170,49 @@ def training_set(snapshot: Snapshot, request: Request) -> ImageDataset | None:
     ):
         click.echo(f"note: the images at {path} are not those of the training any more", err=True)
     return dataset
+
+
+def _selected(path: str | None, known: dict[str, Any], request: Request, generator: Any) -> ImageDataset:
+    """The images at `path`: the subset of the training, unless they are other images or too few for it."""
+    trained_with = bool(known.get("xflip"))
+    xflip = trained_with if request.mirror is None else request.mirror
+    options = {"resolution": generator.img_resolution, "use_labels": generator.c_dim > 0}
+    size, seed = known.get("max_size"), known.get("random_seed") or 0
+    whole = _open("--data", path, xflip=xflip, **options)
+    count = len(whole) // (2 if xflip else 1)
+    if size is None or size == count:
+        return whole
+    if size < count:
+        subset = _open("--data", path, xflip=trained_with, max_size=size, random_seed=seed, **options)
+        expected = known.get("content_hash")
+        if request.data is None or expected in (None, subset.content_hash()):
+            return (
+                subset
+                if xflip == trained_with
+                else _open("--data", path, xflip=xflip, max_size=size, random_seed=seed, **options)
+            )
+    click.echo(
+        f"note: {path} is not the data of the training, of which {size} images were used; all its {count} are taken",
+        err=True,
+    )
+    return whole
+
+
+def _open(flag: str, path: str | None, **options: Any) -> ImageDataset:
+    """A data set; messages name the flag that the user gave."""
+    try:
+        return ImageDataset(path, **options)
+    except UserError as error:
+        message = f"{error}"
+        if message.startswith("--cond"):
+            given = "the data of the network" if path is None else path
+            message = (
+                f"{flag}: the network is conditional, and {given} has no labels; give the labelled data that it was "
+                "trained on (dataset_tool.py --labels-from=folders makes some)"
+            )
+        elif message.startswith("--data:"):
+            message = flag + message.removeprefix("--data")
+        raise UserError(message) from error
 
 
 def _run(request: Request, function: Any, device: torch.device, **inputs: Any) -> list[Result]:

@@ -125,14 +125,27 @@ def open_torchscript(path: Path, device: torch.device) -> Detector:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, the files are still about
             module = torch.jit.load(path, map_location=device).eval()
-    except (RuntimeError, ValueError) as error:
+        arguments = {argument.name for argument in module.forward.schema.arguments}
+    except (RuntimeError, ValueError, AttributeError) as error:
         raise UserError(f"--detector={path} is not a TorchScript file: {f'{error}'.splitlines()[0]}") from error
-    arguments = {argument.name for argument in module.forward.schema.arguments}
     options = {"return_features": True} if "return_features" in arguments else {}
     lpips_options = {"resize_images": False, "return_lpips": True} if "return_lpips" in arguments else options
 
+    def run(images: torch.Tensor, **options: bool) -> torch.Tensor:
+        try:
+            features = module(images, **options)
+        except Exception as error:  # what its code raises, and what torch raises in it
+            shape = " x ".join(map(str, images.shape))
+            raise UserError(
+                f"--detector={path} fails on images of shape {shape} ({_last_line(error)}); it must take them and "
+                "give features [N, D]; if memory is short, lower --batch"
+            ) from error
+        if not isinstance(features, torch.Tensor):
+            raise UserError(f"--detector={path} gives a {type(features).__name__}; it must give a tensor [N, D]")
+        return features
+
     def distance(img0: torch.Tensor, img1: torch.Tensor) -> torch.Tensor:
-        difference = module(img0, **lpips_options) - module(img1, **lpips_options)
+        difference = run(img0, **lpips_options) - run(img1, **lpips_options)
         return difference.square().flatten(1).sum(dim=1)
 
     return Detector(
@@ -140,10 +153,16 @@ def open_torchscript(path: Path, device: torch.device) -> Detector:
         path,
         digest,
         "none: the file's own",
-        lambda images: module(images, **options),
+        lambda images: run(images, **options),
         logits=None if options else lambda features: features,
         distance=distance,
     )
+
+
+def _last_line(error: Exception) -> str:
+    """TorchScript puts a traceback before what was raised."""
+    lines = [line.strip() for line in f"{error}".splitlines() if line.strip()]
+    return lines[-1][:200] if lines else type(error).__name__
 
 
 def _inception(path: Path, device: torch.device) -> Detector:

@@ -54,6 +54,7 @@ class LpipsDistance:
     Args:
         device: where to compute.
         network: an `lpips.LPIPS(net="vgg")` to use instead of the published weights.
+        offline: do not fetch the weights.
 
     Raises:
         UserError: package or weights missing; the message says where to put the weights.
@@ -61,8 +62,11 @@ class LpipsDistance:
 
     name = "lpips"
 
-    def __init__(self, device: torch.device | str = "cpu", network: torch.nn.Module | None = None) -> None:
-        self._lpips = (network if network is not None else _published_lpips()).to(device).eval().requires_grad_(False)
+    def __init__(
+        self, device: torch.device | str = "cpu", network: torch.nn.Module | None = None, *, offline: bool = False
+    ) -> None:
+        network = network if network is not None else _published_lpips(offline)
+        self._lpips = network.to(device).eval().requires_grad_(False)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Unit-length VGG activations, weighted by the square roots of LPIPS's weights over all pixels."""
@@ -83,11 +87,11 @@ class TorchScriptDistance:
     True.
 
     Raises:
-        UserError: no such file, or no TorchScript.
+        UserError: no such file, or no TorchScript; in `features`, that its code fails.
     """
 
     def __init__(self, path: str | os.PathLike, device: torch.device | str = "cpu") -> None:
-        self.name = Path(path).name
+        self.name, self._path = Path(path).name, path
         try:
             self._module = torch.jit.load(str(path), map_location=device).eval()
         except (RuntimeError, ValueError, OSError) as error:
@@ -101,11 +105,19 @@ class TorchScriptDistance:
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """The module's output, flattened."""
         x = (reduce(three_channels(images)) + 1) * 127.5
-        return self._module(x, **self._options).flatten(1)
+        try:
+            return self._module(x, **self._options).flatten(1)
+        except Exception as error:  # what its code raises, and what torch raises in it
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+            shape = " x ".join(map(str, x.shape))
+            raise UserError(
+                f"--distance={self._path} fails on images of shape {shape} ({lines[-1][:200]}); "
+                "it must take them and give features [N, F]; if memory is short, lower --batch"
+            ) from error
 
 
-def load_distance(name: str, device: torch.device | str = "cpu") -> Distance:
-    """`lpips`, `pixel`, or the path of a TorchScript file.
+def load_distance(name: str, device: torch.device | str = "cpu", *, offline: bool = False) -> Distance:
+    """`lpips`, `pixel`, or the path of a TorchScript file; with `offline` nothing is fetched for it.
 
     Raises:
         UserError: see `LpipsDistance` and `TorchScriptDistance`; or neither a name nor a file.
@@ -113,7 +125,7 @@ def load_distance(name: str, device: torch.device | str = "cpu") -> Distance:
     if name == "pixel":
         return PixelDistance()
     if name == "lpips":
-        return LpipsDistance(device)
+        return LpipsDistance(device, offline=offline)
     if not Path(name).is_file():
         raise UserError(f"--distance={name} is neither lpips nor pixel nor a TorchScript file")
     return TorchScriptDistance(name, device)
@@ -138,14 +150,14 @@ def reduce(images: torch.Tensor) -> torch.Tensor:
     return images if factor == 1 else F.avg_pool2d(images, factor)
 
 
-def _published_lpips() -> torch.nn.Module:
+def _published_lpips(offline: bool) -> torch.nn.Module:
     try:
         import lpips
     except ImportError as error:
         raise UserError(
             "--distance=lpips needs the package lpips: pip install 'rooted-stylegan[projection]', or --distance=pixel"
         ) from error
-    weights = vgg16_weights()
+    weights = vgg16_weights(offline)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the package calls torchvision by an old argument's name
         network = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
@@ -157,13 +169,18 @@ def _published_lpips() -> torch.nn.Module:
     return network
 
 
-def vgg16_weights() -> dict[str, torch.Tensor]:
+def vgg16_weights(offline: bool = False) -> dict[str, torch.Tensor]:
     """Torchvision's VGG16 weights from the hub's folder, fetched there first if it can be.
 
     Raises:
         UserError: neither there nor to be fetched; says which file to put where.
     """
     folder = Path(torch.hub.get_dir()) / "checkpoints"
+    if offline and not (folder / VGG16_FILE).is_file():
+        raise UserError(
+            f"--distance=lpips needs {VGG16_FILE}, which --offline forbids to fetch; put {VGG16_URL} into {folder}, "
+            "or use --distance=pixel"
+        )
     try:
         return torch.hub.load_state_dict_from_url(VGG16_URL, str(folder), map_location="cpu", **_safe_loading())
     except Exception as error:  # whatever the download raised, the remedy is the same

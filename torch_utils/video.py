@@ -54,16 +54,20 @@ def require_ffmpeg() -> None:
     """Check before a long computation that MP4 files can be written.
 
     Raises:
-        UserError: the package imageio-ffmpeg, or the program that it brings, is missing.
+        UserError: the package imageio-ffmpeg, or the program that it brings or that `IMAGEIO_FFMPEG_EXE` names, is
+            missing.
     """
     try:
         import imageio_ffmpeg
 
-        imageio_ffmpeg.get_ffmpeg_exe()
+        program = imageio_ffmpeg.get_ffmpeg_exe()
     except (ImportError, RuntimeError) as error:
         raise UserError(
             "MP4 files need ffmpeg: run `pip install imageio-ffmpeg`, or write GIF or WebP instead"
         ) from error
+    if shutil.which(program) is None:  # the package takes the variable's word for it
+        remedy = "correct or unset IMAGEIO_FFMPEG_EXE" if os.environ.get("IMAGEIO_FFMPEG_EXE") else "install it again"
+        raise UserError(f"MP4 files need ffmpeg, and {program} is no program; {remedy}, or write GIF or WebP instead")
 
 
 class _Counted:

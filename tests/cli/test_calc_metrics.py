@@ -191,7 +191,52 @@ def test_without_a_detector_the_default_is_swd(call, run_dir):
 def test_other_data_and_mirror(call, run_dir, tmp_path):
     other = write_images(tmp_path / "other", 22, 5)
     _, [record], _ = call(f"--network={snapshot(run_dir)}", "--metrics=swd_train", f"--data={other}", "--mirror=false")
-    assert record["computed_from"]["num_real"] == 20  # the subset's size stays that of the training
+    assert record["computed_from"]["num_real"] == 22  # not the training's subset of 20: these are other images
+
+
+def test_moved_data_keep_the_subset_of_the_training(call, run_dir, data, tmp_path):
+    data.rename(tmp_path / "moved")
+    arguments = (f"--network={snapshot(run_dir)}", "--metrics=swd_train", f"--data={tmp_path / 'moved'}")
+    for mirror, count in (((), 40), (("--mirror=false",), 20)):
+        _, [record], errors = call(*arguments, *mirror)
+        assert record["computed_from"]["num_real"] == count
+        assert "note" not in errors
+
+
+def test_fewer_images_than_the_subset(call, run_dir, tmp_path):
+    few = write_images(tmp_path / "few", 12, 5)
+    status, [record], errors = call(f"--network={snapshot(run_dir)}", "--metrics=swd_train", f"--data={few}")
+    assert status == 0
+    assert record["computed_from"]["num_real"] == 24
+    assert "of which 20 images were used; all its 12 are taken" in errors
+
+
+def test_metrics_without_real_images_need_no_data(call, run_dir, data, detector, tmp_path):
+    data.rename(tmp_path / "moved")
+    status, [record], errors = call(f"--network={snapshot(run_dir)}", "--metrics=is70", f"--detector={detector}")
+    assert status == 0, errors
+    assert "dataset_hash" not in record["computed_from"]
+
+
+def test_messages_name_the_flag_that_was_given(call, data, tmp_path):
+    (tmp_path / "empty").mkdir()
+    config = GeneratorConfig(
+        z_dim=8, c_dim=3, w_dim=8, img_resolution=16, img_channels=3, mapping_layers=1, channel_base=64, channel_max=8
+    )
+    conditional = tmp_path / "conditional.safetensors"
+    save_snapshot(conditional, G=None, D=None, G_ema=Generator(config), metadata={})
+    for arguments, message in (
+        ([f"--real={data}", "--fake=nope"], "--fake: there is no file or folder nope"),
+        ([f"--real={data}", f"--fake={tmp_path / 'empty'}"], "--fake: "),
+        (["--real=nope", f"--fake={data}"], "--real: there is no"),
+        ([f"--network={conditional}", f"--data={data}"], "--data: the network is conditional, and "),
+        ([f"--network={conditional}", f"--data={data}", "--network-sha256=00000000"], "not the expected 00000000"),
+    ):
+        status, _, errors = call(*arguments, "--metrics=swd")
+        assert status == 2
+        assert message in errors
+        assert "--cond:" not in errors
+        assert errors.count("\n") == 1
 
 
 def test_changed_data_is_pointed_out(call, run_dir, data):
@@ -216,6 +261,9 @@ def test_changed_data_is_pointed_out(call, run_dir, data):
         (["--run=."], "no network-snapshot"),
         (["--network=a", "--metrics=fid50k_ful"], "nearest are fid50k_full"),
         (["--network=a", "--device=abacus"], "--device=abacus"),
+        (["--network=a", "--device=meta"], "--device=meta: there is no such device"),
+        (["--network=a", "--seed=4294967296"], "'--seed'"),
+        (["--run=a", "--network-sha256=00"], "give one --network=FILE"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(call, arguments, message, tmp_path, monkeypatch):

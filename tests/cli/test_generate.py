@@ -1,7 +1,9 @@
 """`generate.py` and `style_mixing.py` from the command line; every file that they write is opened."""
 
+import io
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import imageio.v3
@@ -331,7 +333,7 @@ def npz(tmp_path, **arrays):
     [
         ("rgb", [], "say what to draw"),
         ("rgb", ["--video=gif", "--grid=2x2"], "say what to draw"),
-        ("rgb", ["--seeds=4294967296"], "--seeds: 4294967296 is too large"),
+        ("rgb", ["--seeds=4294967296"], "'--seeds': '4294967296' is too large"),
         ("gray", ["--seeds=0"], "conditional: give --class, an index from 0 to 2 or a name (cat, dog, 1)"),
         ("gray", ["--seeds=0", "--class=3"], "the network has no class '3'; choose an index from 0 to 2"),
         ("gray", ["--seeds=0", "--class=bird"], "the network has no class 'bird'"),
@@ -341,6 +343,7 @@ def npz(tmp_path, **arrays):
         ("rgb", ["--seeds=0", "--trunc-cutoff=7"], "--trunc-cutoff=7: the network has 6 layers"),
         ("rgb", ["--seeds=0", "--device=cuda:99"], "--device=cuda:99: there is no such device here"),
         ("rgb", ["--seeds=0", "--device=tpu"], "--device=tpu: there is no such device here"),
+        ("rgb", ["--seeds=0", "--device=meta"], "--device=meta: there is no such device here"),
         ("rgb", ["--seeds=0", "--network-sha256=00"], "not the expected 00"),
         ("rgb", ["--seeds=0-2", "--grid=2x2"], "--grid=2x2 has 4 cells, but 3 pictures are asked for"),
         ("rgb", ["--seeds=0-2", "--grid=2x1", "--video=gif"], "3 pictures cannot be shared out evenly among 2 cells"),
@@ -379,6 +382,38 @@ def test_wrong_projected_latents(tmp_path, rgb, arrays, message):
     assert message in result.stderr
 
 
+@pytest.mark.parametrize("kind", ["header", "unclosed", "stream", "cut", "text"])
+def test_damaged_projected_latents(tmp_path, rgb, kind):
+    """The parser of NumPy's headers, zlib and zipfile each fail in their own way."""
+    path = tmp_path / "damaged.npz"
+    whole = io.BytesIO()
+    np.save(whole, np.ones([1, NUM_WS, 12], np.float32))
+    changes = {
+        "header": lambda data: data.replace(b"'<f4'", b"2 3 4"),
+        "unclosed": lambda data: data.replace(b"}", b"(", 1),
+        "text": lambda data: b"w = 1",
+        "cut": lambda data: data[:20],
+    }
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("w.npy", changes.get(kind, lambda data: data)(whole.getvalue()))
+    if kind == "stream":
+        data = bytearray(path.read_bytes())
+        data[36:44] = b"\xff" * 8  # behind the entry's own header
+        path.write_bytes(data)
+    result = run("--network", rgb, f"--projected-w={path}", "--outdir", tmp_path / "out")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1), result.output
+    assert result.stderr.startswith(f"error: --projected-w: {path} ")
+
+
+def test_style_mixing_names_its_own_flag(tmp_path, rgb):
+    arguments = ("--network", rgb, "--rows=1", "--cols=2", "--styles=0-9", "--outdir", tmp_path / "out")
+    result = run(*arguments, command=style_mixing.main)
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "error: --styles: the network has no layer 9; its layers are 0 to 5\n",
+    )
+
+
 def test_projected_latents_have_no_z(tmp_path, rgb):
     file = npz(tmp_path, w=np.zeros([2, NUM_WS, 12], np.float32))
     result = run("--network", rgb, file, "--video=gif", "--space=z", "--outdir", tmp_path / "out")
@@ -409,6 +444,17 @@ def test_missing_ffmpeg_is_said_before_any_work(tmp_path, monkeypatch):
     result = run("--network=absent.pkl", "--seeds=0,1", "--video=mp4", "--outdir", tmp_path / "out")
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert result.stderr.startswith("error: MP4 files need ffmpeg: run `pip install imageio-ffmpeg`")
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_so_is_a_wrong_program(tmp_path, monkeypatch, exists):
+    pytest.importorskip("imageio_ffmpeg")
+    if exists:
+        (tmp_path / "ffmpeg").write_text("not executable")
+    monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "ffmpeg"))
+    result = run("--network=absent.pkl", "--seeds=0,1", "--video=mp4", "--outdir", tmp_path / "out")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert "ffmpeg is no program; correct or unset IMAGEIO_FFMPEG_EXE" in result.stderr
 
 
 def test_command_line_shows_no_traceback(tmp_path):

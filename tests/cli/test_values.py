@@ -4,11 +4,11 @@ import pytest
 from click.testing import CliRunner
 
 EMPTY = [
-    ("calc_metrics", "--network --run --real --fake --data --detector"),
+    ("calc_metrics", "--network --run --real --fake --data --detector --network-sha256"),
     ("compare", "--data --outdir --projection-target --losses --metrics --tune-rates --reach"),
     ("generate", "--network --outdir --projected-w --projected-noise --class"),
     ("style_mixing", "--network --outdir"),
-    ("projector", "--network --target --outdir --distance"),
+    ("projector", "--network --target --outdir --distance --network-sha256"),
     ("dataset_tool", "--source --dest --labels-file --report"),
     ("rooted.experiments.regression", "--data-dir --out"),
     ("training.convert", "--network-sha256"),

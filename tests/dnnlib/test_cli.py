@@ -65,6 +65,19 @@ def values(**options):
         (["--network="], "--network is empty; give a path"),
         (["--desc", ""], "--desc is empty; give a value or leave the option out"),
         (["--seeds="], "Invalid value for '--seeds': '' is not a list of numbers and ranges such as 0,1,5-8"),
+        (["--seeds=²"], "Invalid value for '--seeds': '²' is not a list of numbers and ranges such as 0,1,5-8"),
+        (
+            ["--seeds=0-4294967296"],
+            "Invalid value for '--seeds': '0-4294967296' is too large; numbers go up to 4294967295",
+        ),
+        (
+            ["--seeds=7,0-4294967295"],
+            "Invalid value for '--seeds': '0-4294967295' makes more than 1000000 numbers; give fewer",
+        ),
+        (
+            ["--seeds=" + "9" * 5000],
+            f"Invalid value for '--seeds': '{'9' * 40}' is too large; numbers go up to 4294967295",
+        ),
         (["--rate="], "Invalid value for '--rate': '' is not a valid number."),
         (["--rate=nan"], "Invalid value for '--rate': 'nan' is not a finite number"),
         (["--rate=inf"], "Invalid value for '--rate': 'inf' is not a finite number"),
@@ -86,6 +99,11 @@ def test_other_values_pass():
     assert "'data': ' '" in result.stdout
     assert "'rate': 1000.0" in result.stdout
     assert CliRunner().invoke(values, ["--help", "--data="]).exit_code == 0
+    result = CliRunner().invoke(values, ["--network=n", "--seeds=4294967295,007, 5-6"])
+    assert "'seeds': [4294967295, 7, 5, 6]" in result.stdout
+    millions = CliRunner().invoke(values, ["--network=n", "--seeds=0-999999"])
+    assert millions.exit_code == 0
+    assert CliRunner().invoke(values, ["--network=n", "--seeds=0-999999,1"]).exit_code == 2
 
 
 @pytest.mark.parametrize(("rank", "lines"), [("0", 1), ("1", 0)])

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -202,3 +203,39 @@ def test_with_the_real_weights(name, make_generator, dataset, monkeypatch, tmp_p
         [same] = metrics.compare([name], real=dataset, fake=dataset, offline=True, cache_dir=tmp_path)
         value = next(iter(same.results.values()))
         assert value == pytest.approx(1 if name.startswith("pr") else 0, abs=1e-2 if name.startswith("k") else 1e-3)
+
+
+class Demanding(torch.nn.Module):
+    """Takes no images but those of 299 x 299 pixels."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if images.shape[2] != 299:
+            raise RuntimeError("299 x 299 pixels are expected")
+        return images.flatten(1).to(torch.float32)
+
+
+class Several(torch.nn.Module):
+    """Gives two tensors."""
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return images, images
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (Demanding, "fails on images of shape 2 x 3 x 8 x 8 .*299 x 299 pixels are expected"),
+        (Several, "gives a tuple; it must give a tensor"),
+    ],
+)
+def test_a_file_whose_code_fails_is_named(tmp_path, module, message):
+    path = tmp_path / "other.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(module()).save(str(path))
+    detector = detectors.open_torchscript(path, CPU)
+    images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
+    for call in (lambda: detector(images), lambda: detector.distance(images.float(), images.float())):
+        with pytest.raises(UserError, match=f"--detector={path} {message}") as caught:
+            call()
+        assert "\n" not in str(caught.value)

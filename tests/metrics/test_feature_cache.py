@@ -99,6 +99,32 @@ def test_a_damaged_file_is_computed_again(evaluate, tmp_path):
     assert file.read_bytes() == content
 
 
+def test_a_cache_that_cannot_be_used_costs_a_note_and_no_result(evaluate, tmp_path, capsys):
+    (expected,), _ = evaluate()
+    capsys.readouterr()
+    (tmp_path / "cache").rename(tmp_path / "elsewhere")
+    (tmp_path / "cache").write_text("not a folder")
+    (value,), computed = evaluate()
+    assert computed
+    assert value == expected
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert "features of real images are not cached" in errors
+    assert "DNNLIB_CACHE_DIR" in errors
+
+
+def test_a_full_disk_is_said_once(tmp_path, capsys, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("dnnlib.files.tempfile.mkstemp", full)
+    cache = FeatureCache(tmp_path)
+    for _ in range(2):
+        cache.save(KEY, {"features": np.zeros(3, np.float32)})
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == errors.count("(No space left on device)") == 1
+
+
 def test_every_part_of_the_key_counts():
     from dataclasses import replace
 

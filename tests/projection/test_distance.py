@@ -108,3 +108,27 @@ def test_missing_weights_give_one_line_with_the_remedy(monkeypatch, tmp_path):
 def test_neither_name_nor_file():
     with pytest.raises(UserError, match="--distance=psnr is neither lpips nor pixel"):
         load_distance("psnr")
+
+
+def test_offline_fetches_no_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: pytest.fail("it was tried"))
+    with pytest.raises(UserError, match="--offline forbids to fetch"):
+        module.vgg16_weights(offline=True)
+
+
+class Demanding(torch.nn.Module):
+    """Takes no images but those of 299 x 299 pixels."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        if images.shape[2] != 299:
+            raise RuntimeError("299 x 299 pixels are expected")
+        return images
+
+
+def test_a_file_whose_code_fails_is_named(tmp_path):
+    path = tmp_path / "other.pt"
+    torch.jit.script(Demanding()).save(str(path))
+    with pytest.raises(UserError, match=r"--distance=.*other\.pt fails on .* 1 x 3 x 8 x 8 .*299 x 299") as caught:
+        load_distance(str(path)).features(torch.zeros(1, 3, 8, 8))
+    assert "\n" not in str(caught.value)

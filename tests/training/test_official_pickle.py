@@ -1,7 +1,7 @@
 """Official pickles are read as data.
 
-Hostile ones are made here, opcode by opcode; each carries a command that would leave a canary file behind, and one test
-shows that Python's own unpickler does run them.
+Hostile ones are made here, opcode by opcode; each carries a command that would leave a canary file behind, and an audit
+hook hears what Python itself is asked to do. Tests show that Python's own unpickler does run them, and is heard.
 """
 
 import contextlib
@@ -12,6 +12,7 @@ import pickle
 import random
 import struct
 import sys
+import threading
 import types
 import warnings
 
@@ -256,6 +257,31 @@ def hostile_pickles(command):
                 yield f"{module}.{name} by {carrier} at {place}", data
 
 
+WATCHED = {"compile", "exec", "import", "os.exec", "os.fork", "os.posix_spawn", "os.system", "pickle.find_class"}
+WATCHED |= {"subprocess.Popen", "code.__new__", "marshal.loads", "ctypes.dlopen"}
+_listening: dict[int, list[str]] = {}  # by thread
+_hooked: list[bool] = []
+
+
+def _hear(event, arguments):
+    if event in WATCHED and (heard := _listening.get(threading.get_ident())) is not None:
+        heard.append(f"{event} {str(arguments)[:100]}")
+
+
+@contextlib.contextmanager
+def listening():
+    """The list of what this thread asks Python to execute or import in the block."""
+    if not _hooked:
+        sys.addaudithook(_hear)  # for ever, so it consults `_listening`
+        _hooked.append(True)
+    heard: list[str] = []
+    _listening[threading.get_ident()] = heard
+    try:
+        yield heard
+    finally:
+        del _listening[threading.get_ident()]
+
+
 @pytest.fixture
 def extension():
     copyreg.add_extension("os", "system", 0xF1)
@@ -277,6 +303,24 @@ def test_python_itself_would_run_them(tmp_path):
     assert ran >= {"REDUCE", "GLOBAL REDUCE", "INST", "OBJ", "BUILD state", "BUILD target", "EXT1", "EXT2", "EXT4"}
 
 
+@pytest.mark.parametrize(
+    ("module", "name", "event"),
+    [
+        ("os", "system", "os.system"),
+        ("posix", "system", "os.system"),
+        ("subprocess", "call", "subprocess.Popen"),
+        ("builtins", "exec", "exec"),
+        ("builtins", "eval", "exec"),
+        ("builtins", "__import__", "import"),
+    ],
+)
+def test_the_audit_hook_hears_what_python_runs(module, name, event):
+    data = b"\x80\x04" + imported(module, name) + text("true") + b"\x85R."
+    with listening() as heard, contextlib.suppress(Exception):  # `true` is a command, and no name of Python's
+        pickle.loads(data)
+    assert any(line.startswith(f"{event} ") for line in heard), heard
+
+
 @pytest.mark.usefixtures("extension")
 def test_hostile_pickles_execute_nothing_and_end_in_one_line(tmp_path, monkeypatch):
     canary = tmp_path / "canary"
@@ -285,11 +329,15 @@ def test_hostile_pickles_execute_nothing_and_end_in_one_line(tmp_path, monkeypat
     )  # a call that touched it within the process counts
     path = tmp_path / "network.pkl"
     count = 0
+    path.write_bytes(b"\x80\x04N.")
+    with pytest.raises(UserError):
+        load_snapshot(path)  # imports what it needs
     for label, data in hostile_pickles(f"touch {canary}"):
         path.write_bytes(data)
-        with pytest.raises(UserError) as caught:
+        with listening() as heard, pytest.raises(UserError) as caught:
             load_snapshot(path)
         message = str(caught.value)
+        assert heard == [], label
         assert "was refused and nothing in it was executed: " in message, label
         assert "\n" not in message, label
         assert not canary.exists(), label
