@@ -58,7 +58,8 @@ def test_what_is_measured_is_this_process():
 
 def test_a_run_says_what_it_expects_and_what_it_used(tiny):
     tiny.train(steps=1)
-    lines = [line for line in (tiny.folder / "run" / "log.txt").read_text().splitlines() if line.startswith("memory")]
+    # The peak is that of the whole test process, so the second line may be a warning.
+    lines = [line for line in (tiny.folder / "run" / "log.txt").read_text().splitlines() if "memory: " in line]
     assert "expected for --batch-gpu=8" in lines[0]
     assert "used at most in the first step" in lines[1]
 
