@@ -91,7 +91,7 @@ def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
 )
 @click.option("--mix-rows", type=IntegerRanges(), help="Style mixing: seeds that give the picture of each row.")
 @click.option("--mix-cols", type=IntegerRanges(), help="Style mixing: seeds that give each column its styles.")
-@click.option("--mix-layers", type=IntegerRanges(), help="Style mixing: layers replaced. [default: 0-6]")
+@click.option("--mix-layers", type=IntegerRanges(), help="Style mixing: layers replaced. [default: 0-6, at most half]")
 @click.option("--video", type=click.Choice(["mp4", "gif", "webp"]), help="Interpolate between the pictures.")
 @click.option(
     "--frames", type=click.IntRange(min=1), default=60, show_default=True, help="Video: from one to the next."

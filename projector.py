@@ -14,7 +14,7 @@ from generation.latents import parse_class
 from generation.renderer import pick_device
 from projection import load_distance, project
 from projection.distance import Distance
-from projection.optimization import ProjectionResult, Step
+from projection.optimization import NOISE_INITS, SPACES, ProjectionResult, Step
 from projection.outputs import can_plot, measurements, write_outputs
 from projection.targets import Target, find_targets, load_target
 from projection.video import Film
@@ -30,8 +30,10 @@ from training.snapshot import Snapshot, load_snapshot
     "them first as the training data was (docs/projector.md names a tool).",
 )  # fmt: skip
 @click.option("--outdir", required=True, metavar="DIR", help="For the files; with several targets a folder for each.")
-@click.option("--space", type=click.Choice(["w", "w+"]), default="w", show_default=True,
+@click.option("--space", type=click.Choice(SPACES), default="w", show_default=True,
               help="One latent for all layers, or one for each: closer, but edits worse.")  # fmt: skip
+@click.option("--noise-init", type=click.Choice(NOISE_INITS), default="network", show_default=True,
+              help="Noise maps to start from: the network's own, or new ones.")  # fmt: skip
 @click.option("--num-steps", type=click.IntRange(min=1), default=1000, show_default=True)
 @click.option("--pti-steps", type=click.IntRange(min=0), default=0, show_default=True,
               help="Then fit the network itself (pivotal tuning), for each target; 350 is usual.")  # fmt: skip
@@ -54,6 +56,7 @@ def main(
     targets: tuple[str, ...],
     outdir: str,
     space: str,
+    noise_init: str,
     num_steps: int,
     pti_steps: int,
     distance: str,
@@ -91,8 +94,8 @@ def main(
     folders = _make_folders(Path(outdir), found)
 
     settings = {
-        "network": Path(network).name, "network_hash": snapshot.hash, "space": space, "num_steps": num_steps,
-        "pti_steps": pti_steps, "distance": measure.name, "class": class_name, "seed": seed,
+        "network": Path(network).name, "network_hash": snapshot.hash, "space": space, "noise_init": noise_init,
+        "num_steps": num_steps, "pti_steps": pti_steps, "distance": measure.name, "class": class_name, "seed": seed,
     }  # fmt: skip
     if not can_plot():
         click.echo("loss.png is left out: it needs matplotlib (pip install 'rooted-stylegan[projection]')", err=True)
@@ -101,8 +104,8 @@ def main(
         films = [Film(picture) for picture in pictures[part]] if save_video else []
         with _progress(num_steps + pti_steps * len(found[part]), films, video_every) as report:
             result = project(
-                G, pictures[part], c=label, space=space, num_steps=num_steps, pti_steps=pti_steps, distance=measure,
-                seed=seed, device=where, progress=report,
+                G, pictures[part], c=label, space=space, noise_init=noise_init, num_steps=num_steps,
+                pti_steps=pti_steps, distance=measure, seed=seed, device=where, progress=report,
             )  # fmt: skip
         for i, target in enumerate(found[part]):
             write_outputs(
@@ -143,7 +146,7 @@ def _make_folders(outdir: Path, targets: list[Target]) -> list[Path]:
 @contextlib.contextmanager
 def _progress(total: int, films: list[Film], video_every: int) -> Iterator[Callable[[Step], None]]:
     """A function to be called with every `Step`: moves the bar and appends to the films."""
-    with tqdm(total=total, unit="step") as bar:
+    with tqdm(total=total, unit="step", disable=None) as bar:
 
         def report(step: Step) -> None:
             bar.update()

@@ -26,8 +26,8 @@ def mix_layers(
 
 
 def default_layers(num_ws: int) -> list[int]:
-    """Layers 0 to 6, as far as the network has them: in large networks these are pose and shape."""
-    return list(range(min(7, num_ws)))
+    """Layers 0 to 6, which are pose and shape; below 256 x 256 the first half, for 0 to 6 would be nearly all."""
+    return list(range(min(7, num_ws // 2)))
 
 
 def mixing_pictures(

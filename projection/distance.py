@@ -93,7 +93,9 @@ class TorchScriptDistance:
     def __init__(self, path: str | os.PathLike, device: torch.device | str = "cpu") -> None:
         self.name, self._path = Path(path).name, path
         try:
-            self._module = torch.jit.load(str(path), map_location=device).eval()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, the files are still about
+                self._module = torch.jit.load(str(path), map_location=device).eval()
         except (RuntimeError, ValueError, OSError) as error:
             reason = str(error).strip().splitlines()[0][:120]
             raise UserError(f"--distance={path} cannot be read as a TorchScript file ({reason})") from error

@@ -13,14 +13,21 @@ def noise_names(synthesis: torch.nn.Module) -> list[str]:
     return [name for name, _ in synthesis.named_buffers() if name.endswith("noise_const")]
 
 
-def initial_noise(synthesis: torch.nn.Module, count: int) -> dict[str, torch.Tensor]:
-    """The network's own constant maps, which are N(0, 1) draws, for every target: [count, 1, R, R] by layer.
+def initial_noise(
+    synthesis: torch.nn.Module, count: int, draw: torch.Generator | None = None
+) -> dict[str, torch.Tensor]:
+    """Maps to start from, the same for every target: [count, 1, R, R] by layer.
 
-    StyleGAN2's projector draws new ones. Starting from the network's own finds pictures that it made itself, and
-    leaves noise that matters for them alone; for photographs it makes no difference.
+    Without `draw` they are the network's own constant maps, with which pictures that it made itself are found again;
+    with it, new ones from N(0, 1), as in StyleGAN2's projector.
     """
     buffers = dict(synthesis.named_buffers())
-    return {name: buffers[name].expand(count, 1, -1, -1).clone() for name in noise_names(synthesis)}
+    maps = {}
+    for name in noise_names(synthesis):
+        own = buffers[name]
+        start = own if draw is None else torch.randn(own.shape, generator=draw).to(own)
+        maps[name] = start.expand(count, 1, -1, -1).clone()
+    return maps
 
 
 def regularization(maps: Iterable[torch.Tensor]) -> torch.Tensor:

@@ -19,6 +19,7 @@ from projection.schedule import Schedule
 from training.networks import Generator
 
 SPACES = ("w", "w+")
+NOISE_INITS = ("network", "random")
 W_SAMPLES = 10_000
 W_SEED = 123
 
@@ -77,6 +78,7 @@ def project(
     *,
     c: torch.Tensor | None = None,
     space: str = "w",
+    noise_init: str = "network",
     num_steps: int = 1000,
     pti_steps: int = 0,
     distance: Distance | str = "lpips",
@@ -92,16 +94,17 @@ def project(
         targets: [N, C, R, R] of G's channels and resolution, float in [-1, 1] or uint8.
         c: label [c_dim] for all or [N, c_dim], needed by conditional generators; it sets the starting point.
         space: "w" (one w for all layers) or "w+" (one for each layer: closer, but edits worse).
+        noise_init: what the noise maps start from: "network" (its own constant maps) or "random" (drawn with `seed`).
         num_steps: of the latents' optimisation.
         pti_steps: of pivotal tuning afterwards: the generator itself is fitted, for each target on its own.
         distance: a `Distance` or its name (see `load_distance`).
-        seed: of the noise added to the latents.
+        seed: of the noise added to the latents, and of random noise maps.
         schedule: None for StyleGAN2's.
         device: None for that of G.
         progress: called after every step.
 
     Raises:
-        ValueError: targets or labels of another shape, unknown space.
+        ValueError: targets or labels of another shape, unknown space or noise_init.
         UserError: the distance cannot be had.
     """
     device = torch.device(device) if device is not None else next(G.parameters()).device
@@ -110,10 +113,13 @@ def project(
     labels = _check_labels(G, c, len(targets)).to(device)
     if space not in SPACES:
         raise ValueError(f"space is {space!r}; it must be w or w+")
+    if noise_init not in NOISE_INITS:
+        raise ValueError(f"noise_init is {noise_init!r}; it must be network or random")
     distance = load_distance(distance, device) if isinstance(distance, str) else distance
     result = _optimize_latents(
-        G, targets, labels, space, num_steps, distance, seed, schedule or Schedule(), progress or (lambda step: None)
-    )
+        G, targets, labels, space, noise_init, num_steps, distance, seed, schedule or Schedule(),
+        progress or (lambda step: None),
+    )  # fmt: skip
     if pti_steps:
         _tune_all(G, targets, distance, result, pti_steps, progress or (lambda step: None))
     return result
@@ -153,6 +159,7 @@ def _optimize_latents(
     targets: torch.Tensor,
     labels: torch.Tensor,
     space: str,
+    noise_init: str,
     num_steps: int,
     distance: Distance,
     seed: int,
@@ -165,7 +172,7 @@ def _optimize_latents(
     deviations = w_std.tolist()
     layers = 1 if space == "w" else G.num_ws
     w = w_avg[:, None].repeat(1, layers, 1).requires_grad_(True)
-    maps = noise_maps.initial_noise(G.synthesis, count)
+    maps = noise_maps.initial_noise(G.synthesis, count, draw if noise_init == "random" else None)
     for noise in maps.values():
         noise.requires_grad_(True)
     optimizer = torch.optim.Adam([w, *maps.values()], betas=(0.9, 0.999), lr=schedule.learning_rate)

@@ -16,6 +16,7 @@ from PIL import Image
 
 import generate
 import style_mixing
+from generation.mixing import default_layers
 from training.networks import Generator, GeneratorConfig
 from training.snapshot import load_snapshot, save_snapshot
 
@@ -254,8 +255,20 @@ def test_style_mixing(tmp_path, rgb):
 
 
 def test_style_mixing_of_a_conditional_network_with_default_layers(tmp_path, gray):
-    succeed("--network", gray, "--mix-rows=0", "--mix-cols=1", "--class=cat", "--outdir", tmp_path)
-    assert close(pixels(tmp_path / "0-1.png", "L"), pixels(tmp_path / "1-1.png", "L"))  # it has no seventh layer
+    options = ("--network", gray, "--mix-rows=0", "--mix-cols=1", "--class=cat")
+    succeed(*options, "--outdir", tmp_path / "default")
+    succeed(*options, f"--mix-layers=0-{NUM_WS // 2 - 1}", "--outdir", tmp_path / "half")
+    mixed_picture = pixels(tmp_path / "default" / "0-1.png", "L")
+    assert np.array_equal(mixed_picture, pixels(tmp_path / "half" / "0-1.png", "L"))
+    for seed in (0, 1):
+        assert not close(mixed_picture, pixels(tmp_path / "default" / f"{seed}-{seed}.png", "L"))
+
+
+def test_default_layers_are_the_references_in_large_networks():
+    layers_at_resolution = {32: 4, 64: 5, 128: 6, 256: 7, 512: 7, 1024: 7}
+    for resolution, count in layers_at_resolution.items():
+        num_ws = 2 * (resolution.bit_length() - 1) - 2
+        assert default_layers(num_ws) == list(range(count))
 
 
 # -------- Videos

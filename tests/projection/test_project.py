@@ -54,8 +54,9 @@ def test_w_plus_and_pivotal_tuning_come_closer_to_photographs(trained, photograp
 
 
 def test_several_targets_give_what_each_gives_alone(trained, photographs):
-    together = project(trained, photographs[70:73], num_steps=40, distance="pixel", space="w+", pti_steps=5)
-    alone = project(trained, photographs[71:72], num_steps=40, distance="pixel", space="w+", pti_steps=5)
+    # Twenty steps: rounding depends on the batch size, and Adam enlarges it from step to step.
+    together = project(trained, photographs[70:73], num_steps=20, distance="pixel", space="w+", pti_steps=5)
+    alone = project(trained, photographs[71:72], num_steps=20, distance="pixel", space="w+", pti_steps=5)
     torch.testing.assert_close(together.ws[1:2], alone.ws, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(together.images[1:2], alone.images, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(together.distance[1:2], alone.distance, atol=1e-4, rtol=1e-3)
@@ -72,6 +73,21 @@ def test_the_same_twice_and_the_network_unchanged(trained, photographs):
     other = project(trained, photographs[70:72], num_steps=15, distance="pixel", seed=1)
     assert not torch.equal(first.ws, other.ws)
     assert all(torch.equal(value, before[name]) for name, value in trained.state_dict().items())
+
+
+def test_random_noise_maps_are_drawn_with_the_seed(trained, photographs):
+    def noise(**options):
+        return project(trained, photographs[70:72], num_steps=1, distance="pixel", **options).noise
+
+    own = dict(trained.synthesis.named_buffers())
+    for name, maps in noise().items():
+        assert torch.equal(maps, own[name].expand_as(maps))
+    random = noise(noise_init="random")
+    for name, maps in random.items():
+        assert not torch.equal(maps[0], own[name])
+        assert torch.equal(maps[0], maps[1])  # so that a target's result does not depend on the others
+        assert torch.equal(maps, noise(noise_init="random")[name])
+        assert not torch.equal(maps, noise(noise_init="random", seed=1)[name])
 
 
 def test_the_best_step_is_kept_and_reproduces_its_image(trained, photographs):
@@ -158,6 +174,8 @@ def test_mistakes_are_named():
         project(G, good, distance="pixel")
     with pytest.raises(ValueError, match="space is 'z'"):
         project(G, good, c=torch.eye(2)[0], space="z", distance="pixel")
+    with pytest.raises(ValueError, match="noise_init is 'zero'"):
+        project(G, good, c=torch.eye(2)[0], noise_init="zero", distance="pixel")
 
 
 @pytest.mark.slow
