@@ -1,7 +1,10 @@
 """The compiled CPU loops of bias_act against the PyTorch expressions, and what happens without them."""
 
 import math
+import platform
+import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 import torch
@@ -124,3 +127,25 @@ def test_a_library_with_wrong_results_is_not_used(monkeypatch, tmp_path):
 
     monkeypatch.setattr(bias_act_cpu.Path, "read_text", altered)
     assert bias_act_cpu.load.__wrapped__() is None
+
+
+@pytest.mark.parametrize("instructions", ["x86-64-v2", "x86-64-v3", "x86-64-v4"])
+def test_the_loops_use_vector_instructions(instructions, tmp_path):
+    """With SSE, AVX2 and AVX-512: scalar loops are several times slower than the expressions that they replace."""
+    compiler = shutil.which("g++")
+    if compiler is None or platform.machine() != "x86_64":
+        pytest.skip("needs g++ on an x86-64 machine")
+    source = Path(bias_act_cpu.__file__).with_suffix(".cpp")
+    command = [compiler, *bias_act_cpu._FLAGS, f"-march={instructions}", "-fopt-info-vec-optimized", str(source)]
+    finished = subprocess.run([*command, "-o", str(tmp_path / "x.so")], capture_output=True, text=True, check=False)
+    if "x86-64-v" in finished.stderr and finished.returncode:
+        pytest.skip("this g++ does not know the name of the instruction set")
+    assert finished.returncode == 0, finished.stderr
+    vectorized = {int(line.split(":")[1]) for line in finished.stderr.splitlines() if "loop vectorized" in line}
+    loops = {
+        number
+        for number, line in enumerate(source.read_text(encoding="utf-8").splitlines(), start=1)
+        if "for (int64_t" in line and "store(" in line
+    }
+    assert len(loops) == 3
+    assert vectorized == loops

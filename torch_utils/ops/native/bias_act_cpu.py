@@ -22,7 +22,9 @@ from torch_utils.ops.activation import Options
 from torch_utils.ops.native import cache
 from torch_utils.ops.native.layout import dense_layout
 
-_FLAGS = ("-std=c++17", "-O3", "-march=native", "-fopenmp", "-ffp-contract=off", "-shared", "-fPIC")
+# Where comparisons may trap, compilers vectorise a choice between two values with AVX-512's masks only.
+_FLAGS = ("-std=c++17", "-O3", "-fopenmp", "-ffp-contract=off", "-fno-trapping-math", "-shared", "-fPIC")
+_PROCESSOR = "-march=native"
 _NAMES = {torch.float32: "float", torch.bfloat16: "bfloat16"}
 _SMALLEST = 2**15  # elements; below, calls cost more than passes
 
@@ -73,7 +75,7 @@ def load() -> CpuKernels | None:
     try:
         source = Path(__file__).with_suffix(".cpp").read_text(encoding="utf-8")
         version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
-        identity = [source, *_FLAGS, version, _processor()]
+        identity = [source, *_FLAGS, _PROCESSOR, version, _processor()]
         binary = cache.cached_binary("bias_act-cpu", identity, lambda: _compile(compiler, source))
         with tempfile.NamedTemporaryFile(suffix=".so") as file:
             file.write(binary)
@@ -89,7 +91,8 @@ def _compile(compiler: str, source: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path, result = Path(folder) / "bias_act.cpp", Path(folder) / "bias_act.so"
         path.write_text(source, encoding="utf-8")
-        subprocess.run([compiler, *_FLAGS, str(path), "-o", str(result)], capture_output=True, check=True, timeout=300)
+        command = [compiler, *_FLAGS, _PROCESSOR, str(path), "-o", str(result)]
+        subprocess.run(command, capture_output=True, check=True, timeout=300)
         return result.read_bytes()
 
 
