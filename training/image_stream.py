@@ -25,7 +25,8 @@ class ImageStream:
         workers: number of decoding threads; 0 decodes when asked.
         ahead: how many requests to decode in advance.
         device: keep the whole data set on this device if it is in memory (see `ImageDataset.in_memory`), and serve
-            images and labels there; None serves from the CPU.
+            images and labels there; otherwise, and with None, they are served from the CPU, for a CUDA device in
+            pinned memory, from which they can be copied while it computes.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class ImageStream:
         self._pending: dict[int, concurrent.futures.Future[np.ndarray]] = {}
         self._pool: concurrent.futures.ThreadPoolExecutor | None = None
         self._resident: tuple[torch.Tensor, torch.Tensor] | None = None
+        self._pinned = device is not None and torch.device(device).type == "cuda"
         if dataset.in_memory and device is not None and torch.device(device).type != "cpu":
             pixels = dataset.to_tensor(mirrored=False)
             self._resident = pixels.to(device), dataset.labels(range(len(pixels))).to(device)
@@ -74,10 +76,14 @@ class ImageStream:
         if self._resident is not None:
             return _pick(*self._resident, torch.from_numpy(indices))
         if self._pool is None:
-            return self._dataset.images(indices), self._dataset.labels(indices)
+            return self._served(self._dataset.images(indices), indices)
         self._expect(wanted)
         images = [self._pending[int(number)].result() for number in wanted]
-        return torch.from_numpy(np.stack(images)), self._dataset.labels(indices)
+        return self._served(torch.from_numpy(np.stack(images)), indices)
+
+    def _served(self, images: torch.Tensor, indices: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        labels = self._dataset.labels(indices)
+        return (images.pin_memory(), labels.pin_memory()) if self._pinned else (images, labels)
 
     def _expect(self, wanted: np.ndarray) -> None:
         """Start decoding what is wanted now and what will probably be wanted next; forget the rest."""

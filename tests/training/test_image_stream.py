@@ -111,3 +111,14 @@ def test_images_stay_on_the_device(path):
     images, _ = ImageStream(ds, seed=4, device="cuda").batch(40, 10)
     assert images.is_cuda
     assert (images.cpu() == expected(ds, range(40, 50))).all()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_images_that_are_decoded_for_a_device_are_pinned(path):
+    ds = ImageDataset(path, cache="none")
+    with ImageStream(ds, seed=4, device="cuda") as stream:
+        images, labels = stream.batch(40, 10)
+    assert images.is_pinned()
+    assert labels.is_pinned()
+    assert (images == expected(ds, range(40, 50))).all()
