@@ -7,24 +7,9 @@ from typing import Any
 
 import click
 
-from dnnlib.cli import LARGEST_SEED, Command, door
+from dnnlib.cli import LARGEST_SEED, Command, NameList, door
 
 BOOL = {"type": bool, "metavar": "BOOL"}
-
-
-class NameList(click.ParamType):
-    """`a,b,c`."""
-
-    name = "list"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
-        """Split at commas."""
-        if isinstance(value, tuple):
-            return value
-        names = tuple(part.strip() for part in value.split(",") if part.strip())
-        if not names:
-            self.fail("it is empty; give names or leave the option out", param, ctx)
-        return names
 
 
 @click.command(cls=Command, context_settings={"max_content_width": 110})
@@ -47,6 +32,7 @@ class NameList(click.ParamType):
 @click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, help="Of latents, labels, noise, subsets [0].")
 @click.option("--bootstrap", type=int, default=0, metavar="B", help="95 % intervals from B resamples, say 100 [0].")
 @click.option("--detector", metavar="FILE", help="TorchScript network instead of Inception, VGG16 or DINOv2.")
+@click.option("--detector-sha256", metavar="HEX", help="Refuse a detector's file with another SHA-256.")
 @click.option("--offline", is_flag=True, help="Fetch nothing; detectors from ROOTED_DETECTOR_DIR or the cache.")
 @click.option("--network-sha256", metavar="HEX", help="Refuse a network file with another SHA-256.")
 @click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N, mps [auto].")

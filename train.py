@@ -11,26 +11,11 @@ from typing import Any
 import click
 
 from dnnlib import UserError
-from dnnlib.cli import CONTINUE_STATUS, Command, Number, door
+from dnnlib.cli import CONTINUE_STATUS, Command, NameList, Number, door
 
 BOOL = {"type": bool, "is_flag": False, "flag_value": True, "metavar": "BOOL"}
 CFGS = ["auto", "stylegan2", "paper256", "paper512", "paper1024", "cifar"]
 PIPES = ["blit", "geom", "color", "filter", "noise", "cutout", "bg", "bgc", "bgcf", "bgcfn", "bgcfnc"]
-
-
-class NameList(click.ParamType):
-    """`a,b,c` or `none`."""
-
-    name = "list"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, ...]:
-        """Split at commas."""
-        if isinstance(value, tuple):
-            return value
-        names = tuple(part.strip() for part in value.split(",") if part.strip())
-        if not names:
-            self.fail("it is empty; give names or none", param, ctx)
-        return () if value.strip().lower() == "none" else names
 
 
 class GridSize(click.ParamType):
@@ -129,7 +114,7 @@ class KeepRule(click.ParamType):
 @click.option("--grid", type=GridSize(), help="Size of the grids, such as 8x4.")
 @click.option(
     "--metrics",
-    type=NameList(),
+    type=NameList(none=True),
     is_eager=True,  # read before --keep, which looks at it
     help="At every snapshot: fid50k_full, swd2k, ..., or none [fid50k_full on a GPU, else swd2k].",
 )

@@ -1,17 +1,20 @@
 """How far Frechet and kernel distances are off at few images: measured on photographs, with the truth known.
 
     python benchmarks/fid_bias.py --data=faces64.zip --out=docs/results/fid-bias
+    python benchmarks/fid_bias.py --data=faces64.zip --out=fid-bias-inception --detector=inception
 
 The real set is all photographs. A "generator" draws n of them at random with replacement: it is perfect, and its
 true distance is 0. A second one draws them slightly blurred; its true distance is that of all blurred photographs.
-The features stand in for Inception's, whose weights need a download: so these are Frechet distances (FD), not FIDs.
+By default features stand in for Inception's, whose weights need a download: those are Frechet distances (FD), not FIDs.
 """
 
 import json
 import platform
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -20,14 +23,19 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from metrics.frechet import Moments, frechet_distance, frechet_infinity
+from dnnlib.cli import Command, door
+from metrics.frechet import Moments, frechet_distance, frechet_distance_to_features, frechet_infinity
 from metrics.kernel import kernel_distance
+from metrics.pretrained import open_detector
 from metrics.results import installed_versions
 from metrics.swd import _smooth
 from training.dataset import ImageDataset
 
 COUNTS = (100, 200, 500, 1000, 1500, 2000)
-DRAWS = 10
+STAND_IN = "stand-in"
+BATCH = 64
+
+Extractor = Callable[[torch.Tensor], torch.Tensor]
 
 
 def random_convolutions(images: torch.Tensor, width: int) -> torch.Tensor:
@@ -54,7 +62,25 @@ def principal_components(images: torch.Tensor, basis_of: torch.Tensor, width: in
     return (pixels - mean) @ axes
 
 
-def measure(real: torch.Tensor, population: torch.Tensor, seed: int) -> dict[str, list]:
+def extractors(detector: str, faces: torch.Tensor, width: int) -> tuple[dict[str, Extractor], dict[str, Any]]:
+    """Functions from uint8 images [N, 3, H, W] to features [N, D] by name, and what they are, for the record.
+
+    Raises:
+        UserError: the detector is neither "stand-in" nor "inception" nor a TorchScript file, or cannot be had.
+    """
+    if detector == STAND_IN:
+        stand_ins = {
+            "64 pixel PCs": lambda images: principal_components(images, faces, 64),
+            f"{width} random-CNN features": lambda images: random_convolutions(images, width),
+        }
+        return stand_ins, {"name": STAND_IN}
+    family, file = ("inception", None) if detector == "inception" else ("file", detector)
+    network = open_detector(family, torch.device("cpu"), file=file)
+    features = {network.name: lambda images: torch.cat([network(part) for part in images.split(BATCH)])}
+    return features, network.describe()
+
+
+def measure(real: torch.Tensor, population: torch.Tensor, seed: int, draws: int) -> dict[str, list]:
     """Distances at each count, over draws, of samples of `population` [N, D] from `real` [N, D]."""
     moments = Moments.of(real)
     found: dict[str, list] = {"truth": frechet_distance(moments, Moments.of(population)), "fd": [], "fd_inf": []}
@@ -62,11 +88,11 @@ def measure(real: torch.Tensor, population: torch.Tensor, seed: int) -> dict[str
     random = np.random.default_rng(seed)
     for count in COUNTS:
         values = []
-        for draw in range(DRAWS):
+        for draw in range(draws):
             rows = population[torch.from_numpy(random.integers(len(population), size=count))]
             values.append(
                 (
-                    frechet_distance(moments, Moments.of(rows)),
+                    frechet_distance_to_features(moments, rows),
                     frechet_infinity(moments, rows),
                     float(kernel_distance(real, rows, subsets=10, seed=draw)[0]),
                 )
@@ -96,14 +122,16 @@ def plot(results: dict, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     features = list(results["features"])
+    detector = results.get("detector", {}).get("name", STAND_IN)
+    name = "FID" if detector.startswith("Inception") else "FD"
     figure, axes = plt.subplots(2, len(features) + 1, figsize=(4.2 * (len(features) + 1), 6.6), sharex=True)
     for row, generator in enumerate(("perfect", "blurred")):
         for column, feature in enumerate(features):
             found = results["features"][feature][generator]
             axis = axes[row, column]
-            _band(axis, found["fd"], "C3", "FD at n images")
-            _band(axis, found["fd_inf"], "C0", "FD extrapolated from n images")
-            axis.axhline(found["truth"], color="black", linestyle="--", linewidth=1, label="true FD")
+            _band(axis, found["fd"], "C3", f"{name} at n images")
+            _band(axis, found["fd_inf"], "C0", f"{name} extrapolated from n images")
+            axis.axhline(found["truth"], color="black", linestyle="--", linewidth=1, label=f"true {name}")
             axis.set_title(f"{generator} generator, {feature}", fontsize=9)
             axis.set_ylabel("Frechet distance")
         found = results["features"][features[-1]][generator]
@@ -120,7 +148,10 @@ def plot(results: dict, path: Path) -> None:
         axis.legend(fontsize=7)
     for axis in axes[-1]:
         axis.set_xlabel("n, generated images")
-    figure.suptitle("Distances to 2,000 photographs of faces; mean and 2 sd of 10 draws. Stand-in features: not FID.")
+    shown = {STAND_IN: "Stand-in features: not FID."}.get(detector, f"Features: {detector}.")
+    figure.suptitle(
+        f"Distances to {results['data']['images']:,} photographs; mean and 2 sd of {results['draws']} draws. {shown}"
+    )
     figure.tight_layout()
     figure.savefig(path, dpi=110)
 
@@ -132,12 +163,15 @@ def _band(axis, values: list[list[float]], colour: str, label: str) -> None:
     axis.fill_between(COUNTS, mean - 2 * deviation, mean + 2 * deviation, color=colour, alpha=0.2, linewidth=0)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option("--data", required=True, metavar="PATH", help="Photographs: folder or zip.")
 @click.option("--out", required=True, metavar="STEM", help="Writes STEM.json and STEM.png.")
-@click.option("--width", default=256, help="Width of the random network's features.")
+@click.option("--detector", default=STAND_IN, metavar="NAME", help="inception, a TorchScript file [stand-in].")
+@click.option("--width", default=256, help="Width of the stand-in random network's features.")
+@click.option("--draws", default=10, type=click.IntRange(min=2), help="Draws at each number of images.")
 @click.option("--redraw", is_flag=True, help="Only draw STEM.png again from STEM.json.")
-def main(data: str, out: str, width: int, redraw: bool) -> None:
+@door
+def main(data: str, out: str, detector: str, width: int, draws: int, redraw: bool) -> None:
     """Measure and plot."""
     stem = Path(out)
     if redraw:
@@ -148,28 +182,28 @@ def main(data: str, out: str, width: int, redraw: bool) -> None:
     dataset = ImageDataset(data)
     faces = dataset.images(range(len(dataset)))
     blurred = _smooth(faces.float()).round().clamp(0, 255).to(torch.uint8)
-    extractors = {
-        "64 pixel PCs": lambda images: principal_components(images, faces, 64),
-        f"{width} random-CNN features": lambda images: random_convolutions(images, width),
-    }
+    by_name, described = extractors(detector, faces, width)
+    flags = f"--detector={Path(detector).name} --width={width} --draws={draws}"
     results = {
-        "command": f"python benchmarks/fid_bias.py --data={Path(data).name} --out={out} --width={width}",
+        "command": f"python benchmarks/fid_bias.py --data={Path(data).name} --out={out} {flags}",
         "date": time.strftime("%Y-%m-%d"),
         "data": {"name": dataset.name, "images": len(dataset), "content_hash": dataset.content_hash()},
+        "detector": described,
         "counts": COUNTS,
-        "draws": DRAWS,
+        "draws": draws,
         "seed": 0,
         "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
         "versions": installed_versions(),
         "features": {},
     }
     with torch.no_grad():
-        for name, extract in extractors.items():
+        for name, extract in by_name.items():
             real, degraded = extract(faces), extract(blurred)
-            scale = real.std()  # of no consequence but for readable axes
+            # Of no consequence but for readable axes; a detector's distances are in units that people know.
+            scale = real.std() if detector == STAND_IN else 1.0
             results["features"][name] = {
-                "perfect": measure(real / scale, real / scale, 0),
-                "blurred": measure(real / scale, degraded / scale, 1),
+                "perfect": measure(real / scale, real / scale, 0, draws),
+                "blurred": measure(real / scale, degraded / scale, 1, draws),
             }
             click.echo(f"{name}: {time.time() - started:.0f} s", err=True)
     results["seconds"] = time.time() - started

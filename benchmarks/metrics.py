@@ -25,7 +25,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import metrics
-from metrics.detectors import open_detector
+from metrics.pretrained import open_detector
 from metrics.processes import BLOCK
 from metrics.results import installed_versions
 from metrics.sampling import generator_unit

@@ -91,6 +91,28 @@ class Number(click.FloatRange):
         return super()._describe_range() if self.min is not None or self.max is not None else ""
 
 
+class NameList(click.ParamType):
+    """A list of names such as `a,b,c`, as a tuple of str.
+
+    Args:
+        none: whether the word `none` is the empty list.
+    """
+
+    name = "list"
+
+    def __init__(self, *, none: bool = False) -> None:
+        self._none = none
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        """Split at commas; a list without names is a usage error."""
+        if isinstance(value, tuple):
+            return value
+        names = tuple(part.strip() for part in value.split(",") if part.strip())
+        if not names:
+            self.fail(f"it is empty; give names or {'none' if self._none else 'leave the option out'}", param, ctx)
+        return () if self._none and value.strip().lower() == "none" else names
+
+
 class IntegerRanges(click.ParamType):
     """A list of integers and ranges such as `0,1,5-8`, as a list of ints from 0 to 2^32 - 1, a million at most."""
 

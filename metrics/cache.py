@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import click
@@ -13,7 +13,7 @@ import safetensors.numpy
 from dnnlib import UserError, atomic_write
 from dnnlib.download import default_cache_dir
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,9 @@ class CacheKey:
         content_hash: of the selected images, `ImageDataset.content_hash()`: subset and flips included.
         count: the first so many of them.
         detector_hash: SHA-256 of the detector's weights.
-        preprocessing: how images are made ready for the detector, in words.
+        preprocessing: how images are made ready for the detector (size, filter, scaling), in words.
+        libraries: name and version of each library that the detector's code comes from.
+        device: type of the device that computed them; those of a GPU differ from a CPU's in the last digits.
         kind: "features" or "moments".
     """
 
@@ -32,11 +34,13 @@ class CacheKey:
     count: int
     detector_hash: str
     preprocessing: str
+    libraries: str
+    device: str
     kind: str
 
     def file_name(self) -> str:
         """A name that differs if any part differs."""
-        parts = (self.content_hash, self.count, self.detector_hash, self.preprocessing, self.kind, _FORMAT)
+        parts = (*astuple(self), _FORMAT)
         digest = hashlib.sha256("\n".join(str(part) for part in parts).encode()).hexdigest()
         return f"{self.kind}-{digest[:32]}.safetensors"
 

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from dnnlib import UserError
 from metrics.detectors import DetectorUnavailable
 from metrics.evaluation import compare, compute
-from metrics.features import Progress
 from metrics.names import HIGHER_IS_BETTER, check_name, higher_is_better, parse_metric
 from metrics.results import Result, append_record, read_records
+from metrics.settings import Progress
 from torch_utils.distributed import World
 from training.dataset import ImageDataset
 from training.snapshot import Snapshot, load_snapshot
@@ -28,7 +28,7 @@ WITHOUT_DETECTOR = "swd"
 
 @dataclass(frozen=True)
 class Request:
-    """The options of the command line; see its help."""
+    """The options of the command line; see its help. `speaks`: whether this process tells the user what it notes."""
 
     networks: tuple[str, ...] = ()
     run_dir: str | None = None
@@ -41,10 +41,12 @@ class Request:
     seed: int = 0
     bootstrap: int = 0
     detector: str | None = None
+    detector_sha256: str | None = None
     offline: bool = False
     network_sha256: str | None = None
     batch_size: int = 64
     progress: bool = True
+    speaks: bool = True
 
     def __post_init__(self) -> None:
         for name in self.names:
@@ -63,22 +65,44 @@ class Request:
 
 
 def evaluate(request: Request, device: torch.device, world: World) -> None:
-    """Compute what is asked for; the main process prints a JSON line per result and appends to the run's files."""
-    if request.real is not None:
-        real = _open("--real", request.real, xflip=bool(request.mirror))
-        fake = _open("--fake", request.fake)
-        if real.image_shape != fake.image_shape:
-            raise UserError(
-                f"--real has images of shape {real.image_shape}, --fake of {fake.image_shape} (channels, height, "
-                "width); make them equal with dataset_tool.py"
-            )
-        for result in _run(request, compare, device, real=real, fake=fake):
-            _publish(result.record(), None, world)
-        return
+    """Compute what is asked for; the main process prints a JSON line per result and appends to the run's files.
+
+    Raises:
+        UserError: on all processes, as they find the same mistakes or tell each other of theirs.
+    """
+    try:
+        if request.real is not None:
+            _evaluate_folders(request, device, world)
+        else:
+            _evaluate_networks(request, device, world)
+    except UserError as error:
+        error.everywhere = True
+        raise
+
+
+def _evaluate_folders(request: Request, device: torch.device, world: World) -> None:
+    def opened() -> tuple[ImageDataset, ImageDataset]:
+        return _open("--real", request.real, xflip=bool(request.mirror)), _open("--fake", request.fake)
+
+    real, fake = world.together(opened)
+    if real.image_shape != fake.image_shape:
+        raise UserError(
+            f"--real has images of shape {real.image_shape}, --fake of {fake.image_shape} (channels, height, "
+            "width); make them equal with dataset_tool.py"
+        )
+    for result in _run(request, compare, device, real=real, fake=fake):
+        _publish(result.record(), None, world)
+
+
+def _evaluate_networks(request: Request, device: torch.device, world: World) -> None:
     files = snapshots_of(request.run_dir, request.which, request.names) if request.run_dir else request.networks
     for file in files:
-        snapshot = load_snapshot(file, sha256=request.network_sha256, offline=request.offline)
-        dataset = training_set(snapshot, request)
+
+        def opened(file: str | Path = file) -> tuple[Snapshot, ImageDataset | None]:
+            snapshot = load_snapshot(file, sha256=request.network_sha256, offline=request.offline)
+            return snapshot, training_set(snapshot, request)
+
+        snapshot, dataset = world.together(opened)
         folder = Path(file).resolve().parent if "://" not in str(file) else None
         in_run = folder is not None and (folder / "training_options.json").is_file()
         shown = Path(file).name if in_run else str(file)
@@ -159,16 +183,9 @@ def training_set(snapshot: Snapshot, request: Request) -> ImageDataset | None:
             f"the network makes images of {generator.img_channels} channels, {path} has {dataset.num_channels}; "
             "give the data it was trained on with --data"
         )
-    if (
-        request.data is None
-        and request.mirror is None
-        and known.get("content_hash")
-        not in (
-            None,
-            dataset.content_hash(),
-        )
-    ):
-        click.echo(f"note: the images at {path} are not those of the training any more", err=True)
+    as_trained = request.data is None and request.mirror is None
+    if as_trained and known.get("content_hash") not in (None, dataset.content_hash()):
+        _note(request, f"the images at {path} are not those of the training any more")
     return dataset
 
 
@@ -191,9 +208,9 @@ def _selected(path: str | None, known: dict[str, Any], request: Request, generat
                 if xflip == trained_with
                 else _open("--data", path, xflip=xflip, max_size=size, random_seed=seed, **options)
             )
-    click.echo(
-        f"note: {path} is not the data of the training, of which {size} images were used; all its {count} are taken",
-        err=True,
+    _note(
+        request,
+        f"{path} is not the data of the training, of which {size} images were used; all its {count} are taken",
     )
     return whole
 
@@ -223,6 +240,7 @@ def _run(request: Request, function: Any, device: torch.device, **inputs: Any) -
             "device": device,
             "batch_size": request.batch_size,
             "detector": request.detector,
+            "detector_sha256": request.detector_sha256,
             "offline": request.offline,
             "bootstrap": request.bootstrap,
             "progress": progress,
@@ -232,7 +250,7 @@ def _run(request: Request, function: Any, device: torch.device, **inputs: Any) -
         except DetectorUnavailable as error:
             if request.names:
                 raise
-            click.echo(f"note: computing {WITHOUT_DETECTOR} instead of {DEFAULT_METRIC}: {error}", err=True)
+            _note(request, f"computing {WITHOUT_DETECTOR} instead of {DEFAULT_METRIC}: {error}")
             return function((WITHOUT_DETECTOR,), **inputs, **options)
 
 
@@ -263,4 +281,9 @@ def _progress_bar(wanted: bool) -> Iterator[Progress | None]:
 
 def for_worker(request: Request, world: World) -> Request:
     """The request as a process other than the main one carries it out: silently."""
-    return request if world.is_main else replace(request, progress=False)
+    return request if world.is_main else replace(request, progress=False, speaks=False)
+
+
+def _note(request: Request, text: str) -> None:
+    if request.speaks:
+        click.echo(f"note: {text}", err=True)

@@ -1,20 +1,17 @@
-"""Networks whose features are compared: Inception-v3, VGG16, DINOv2, LPIPS, or a TorchScript file of the user.
+"""What turns images into features: uint8 [N, C, H, W] in, float32 [N, D] out; and TorchScript files of the user.
 
-One interface: uint8 [N, C, H, W] in, float32 features [N, D] out. The architectures come from torch-fidelity,
-timm and lpips. Only the weight files are fetched: once, checked, and read as data, never as code.
+The networks that metrics are named after are in `metrics.pretrained`.
 """
 
-import importlib
-import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from dnnlib import UserError
-from dnnlib.download import cached_path, download, file_sha256
+from dnnlib.download import file_sha256
+from metrics.results import library_versions
 
 
 class DetectorUnavailable(UserError):
@@ -29,7 +26,7 @@ class Detector:
         sha256: of its weight file.
         file: the weight file's name.
         preprocessing: how images are resized and scaled, in words.
-        num_features: D.
+        libraries: name and version of each library that its code comes from; other versions may give other features.
     """
 
     def __init__(
@@ -40,10 +37,12 @@ class Detector:
         preprocessing: str,
         extract: Callable[[torch.Tensor], torch.Tensor],
         *,
+        libraries: tuple[str, ...] = (),
         logits: Callable[[torch.Tensor], torch.Tensor] | None = None,
         distance: Callable[[torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
     ) -> None:
         self.name, self.file, self.sha256, self.preprocessing = name, path.name, sha256, preprocessing
+        self.libraries = ", ".join(f"{k} {v}" for k, v in library_versions(*libraries, "torch").items())
         self._extract, self._logits, self._distance = extract, logits, distance
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
@@ -55,7 +54,7 @@ class Detector:
                 f"the detector {self.file} gives a tensor of shape {tuple(features.shape)} for {len(images)} images; "
                 "it must give [N, D]"
             )
-        return features.to(torch.float32)
+        return self._finite(features).to(torch.float32)
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
         """Class logits [N, classes] of features, for the Inception score."""
@@ -69,11 +68,20 @@ class Detector:
         if self._distance is None:
             raise UserError(f"the detector {self.file} gives no distance of images, which path lengths need")
         with torch.no_grad():
-            return self._distance(three_channels(img0), three_channels(img1))
+            return self._finite(self._distance(three_channels(img0), three_channels(img1)))
+
+    def _finite(self, values: torch.Tensor) -> torch.Tensor:
+        if not torch.isfinite(values).all():
+            raise UserError(
+                f"the detector {self.file} gives NaN or infinity, so no metric can be computed; one in half precision "
+                "may need float32"
+            )
+        return values
 
     def describe(self) -> dict[str, str]:
         """For the record of a result."""
-        return {"name": self.name, "file": self.file, "sha256": self.sha256, "preprocessing": self.preprocessing}
+        parts = ("name", "file", "sha256", "preprocessing", "libraries")
+        return {part: getattr(self, part) for part in parts}
 
 
 def three_channels(images: torch.Tensor) -> torch.Tensor:
@@ -89,28 +97,6 @@ def three_channels(images: torch.Tensor) -> torch.Tensor:
             f"detectors take grey or RGB images, these have {images.shape[1]} channels; swd compares any images"
         )
     return images
-
-
-def open_detector(
-    family: str,
-    device: torch.device,
-    *,
-    file: str | os.PathLike | None = None,
-    offline: bool = False,
-    cache_dir: str | os.PathLike | None = None,
-) -> Detector:
-    """Open the detector of a family ("inception", "vgg16", "lpips", "dinov2"; "file" for the TorchScript `file`).
-
-    Raises:
-        DetectorUnavailable: its library is not installed, or its weights are neither in the folder
-            `ROOTED_DETECTOR_DIR` nor in the cache nor to be had from the network.
-        UserError: `file` is no TorchScript file.
-    """
-    if family == "file":
-        return open_torchscript(Path(file), device)
-    make, file_name, url, sha256 = _PRETRAINED[family]
-    path = _weights(family, file_name, url, sha256, offline, cache_dir)
-    return make(path, device)
 
 
 def open_torchscript(path: Path, device: torch.device) -> Detector:
@@ -163,134 +149,3 @@ def _last_line(error: Exception) -> str:
     """TorchScript puts a traceback before what was raised."""
     lines = [line.strip() for line in f"{error}".splitlines() if line.strip()]
     return lines[-1][:200] if lines else type(error).__name__
-
-
-def _inception(path: Path, device: torch.device) -> Detector:
-    extractor_class = _library("torch_fidelity.feature_extractor_inceptionv3", "torch-fidelity")
-    _require_plain_tensors(path)
-    network = extractor_class.FeatureExtractorInceptionV3(
-        "inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path)
-    ).to(device)
-    return Detector(
-        "Inception-v3 of 2015-12-05",
-        path,
-        file_sha256(path),
-        "bilinear to 299 x 299 as TensorFlow 1 without antialiasing, (x - 128) / 128",
-        lambda images: network(images)[0],
-        logits=lambda features: features.to(device) @ network.fc.weight.T,
-    )
-
-
-def _vgg16(path: Path, device: torch.device) -> Detector:
-    extractor_class = _library("torch_fidelity.feature_extractor_vgg16", "torch-fidelity")
-    _require_plain_tensors(path)
-    network = extractor_class.FeatureExtractorVGG16("vgg16", ["fc2_relu"], feature_extractor_weights_path=str(path)).to(
-        device
-    )
-    return Detector(
-        "VGG16 (torchvision), second fully connected layer",
-        path,
-        file_sha256(path),
-        "bilinear to 224 x 224 as TensorFlow 1 without antialiasing, ImageNet mean and deviation",
-        lambda images: network(images)[0],
-    )
-
-
-def _lpips(path: Path, device: torch.device) -> Detector:
-    lpips = _library("lpips", "lpips")
-    network = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
-    weights = _require_plain_tensors(path)
-    for name, parameter in network.net.named_parameters():
-        _, _, layer = name.partition(".")  # slice3.12.weight is features.12.weight of torchvision
-        parameter.data.copy_(weights[f"features.{layer}"])
-    network = network.to(device).eval().requires_grad_(False)
-    return Detector(
-        "LPIPS 0.1 on VGG16",
-        path,
-        file_sha256(path),
-        "none: images as they come, scaled from [0, 255]",
-        lambda images: network(images.float() / 127.5 - 1, torch.zeros_like(images.float())).flatten(1),
-        distance=lambda img0, img1: network(img0 / 127.5 - 1, img1 / 127.5 - 1).flatten(),
-    )
-
-
-def _dinov2(path: Path, device: torch.device) -> Detector:
-    from metrics.dinov2 import load_dinov2
-
-    _library("timm", "timm")
-    extract = load_dinov2(_require_plain_tensors(path), device)
-    return Detector(
-        "DINOv2 ViT/14, class token",
-        path,
-        file_sha256(path),
-        "bicubic to 224 x 224 with antialiasing, ImageNet mean and deviation",
-        extract,
-    )
-
-
-# Family: how to build it, the file's name, its URL, and the first digits of its SHA-256 where they are published
-# (as part of the file's name). The record of a result holds the whole SHA-256 of the file that was used.
-_VGG16_FILE = ("vgg16-397923af.pth", "https://download.pytorch.org/models/vgg16-397923af.pth", "397923af")
-_PRETRAINED: dict[str, tuple[Callable[[Path, torch.device], Detector], str, str, str | None]] = {
-    "inception": (
-        _inception,
-        "weights-inception-2015-12-05-6726825d.pth",
-        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
-        "6726825d",
-    ),
-    "vgg16": (_vgg16, *_VGG16_FILE),
-    "lpips": (_lpips, *_VGG16_FILE),
-    "dinov2": (
-        _dinov2,
-        "dinov2_vitl14_pretrain.pth",
-        "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
-        None,
-    ),
-}
-
-
-def _weights(
-    family: str, file_name: str, url: str, sha256: str | None, offline: bool, cache_dir: str | os.PathLike | None
-) -> Path:
-    folder = os.environ.get("ROOTED_DETECTOR_DIR")
-    if folder and (Path(folder) / file_name).is_file():
-        path = Path(folder) / file_name
-        if sha256 is not None and not file_sha256(path).startswith(sha256):
-            raise DetectorUnavailable(
-                f"{path} is damaged (its SHA-256 does not begin with {sha256}); fetch {url} again"
-            )
-        return path
-    try:
-        return download(url, sha256=sha256, cache_dir=cache_dir, offline=offline)
-    except UserError as error:
-        raise DetectorUnavailable(
-            f"the {family} detector needs {file_name} from {url}, which cannot be had ({_reason(error)}); save it as "
-            f"{cached_path(url, cache_dir)} or put it in a folder and set ROOTED_DETECTOR_DIR to that folder; "
-            "swd runs without any detector, --detector=FILE takes another"
-        ) from error
-
-
-def _reason(error: UserError) -> str:
-    if error.__cause__ is not None:
-        return f"{error.__cause__}"
-    return "not in the cache, and --offline was given" if "--offline" in f"{error}" else f"{error}"
-
-
-def _library(module: str, package: str) -> Any:
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise DetectorUnavailable(
-            f"this metric needs {package} ({error}); pip install 'rooted-stylegan[metrics]', or choose swd"
-        ) from error
-
-
-def _require_plain_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read a weight file with the unpickler that admits tensors only; what follows may then read it again."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch reports a damaged or dangerous file by several exceptions
-        reason = f"{error}".splitlines()[0] if f"{error}" else type(error).__name__
-        raise DetectorUnavailable(
-            f"{path} is not a file of weights ({reason}); remove it and fetch it again"
-        ) from error

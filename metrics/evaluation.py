@@ -1,138 +1,69 @@
 """`compute` and `compare`: names in, results out; images are made once for all metrics that look at them."""
 
-import os
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
-
-import torch
 
 from dnnlib import UserError
 from metrics.cache import FeatureCache
-from metrics.detectors import Detector, DetectorUnavailable, open_detector
-from metrics.features import FeatureStore, PatchStore, Progress, StoredImages, run_pass
+from metrics.detectors import Detector, DetectorUnavailable
+from metrics.features import FeatureStore, PatchStore, StoredImages, run_pass
 from metrics.measures import Inputs, check_counts, compute_numbers, needs_features
 from metrics.names import MetricSpec, parse_metric
 from metrics.path_length import path_lengths
-from metrics.processes import BLOCK, barrier, main_only, world_size
-from metrics.real_images import RealImages
+from metrics.precision import full_float32, statistics_device
+from metrics.pretrained import open_detector
+from metrics.processes import barrier, main_only, together, world_size
+from metrics.real_images import RealImages, random_order
 from metrics.results import Result, installed_versions
 from metrics.sampling import GeneratedImages
+from metrics.settings import Settings
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What `compute` and `compare` have in common; see `compute` for the meaning."""
-
-    seed: int
-    device: torch.device
-    batch_size: int
-    detector: str | os.PathLike | None
-    offline: bool
-    cache_dir: str | os.PathLike | None
-    bootstrap: int
-    progress: Progress | None
-    mark_unavailable: bool
-
-    def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise UserError(f"--seed={self.seed}: the seed of metrics is 0 or more")
-        if self.bootstrap < 0 or self.bootstrap == 1:
-            raise UserError(
-                f"--bootstrap={self.bootstrap}: give 0 for no intervals, or 2 and more resamples (100, say)"
-            )
-        if self.batch_size < 1:
-            raise UserError(f"--batch={self.batch_size}: give 1 or more")
-
-
-def compute(
-    names: Sequence[str],
-    *,
-    G: Any,
-    dataset: Any,
-    seed: int = 0,
-    device: str | torch.device = "cpu",
-    batch_size: int = BLOCK,
-    detector: str | os.PathLike | None = None,
-    offline: bool = False,
-    cache_dir: str | os.PathLike | None = None,
-    bootstrap: int = 0,
-    progress: Progress | None = None,
-    mark_unavailable: bool = False,
-) -> list[Result]:
+def compute(names: Sequence[str], *, G: Any, dataset: Any, **options: Any) -> list[Result]:
     """Compute metrics of a generator; with a process group of `torch.distributed`, all processes call it together.
 
     The results are a function of the network, the data and the seed: neither `batch_size` (up to the rounding of
-    the detector) nor the number of processes (exactly) changes them. torch's random state is left as it was.
+    the detector) nor the number of processes (exactly) changes them, nor the precision that the network or PyTorch
+    is set to, as everything is in float32. torch's random state is left as it was.
 
     Args:
         names: see `list_names()`; any number and real set can be in a name.
         G: generator, images in [-1, 1]; psi 1 and random noise, as StyleGAN2-ADA evaluates it.
         dataset: the `ImageDataset` as training sees it; it gives the real images and the labels. None is enough for
             metrics without real images of an unconditional generator.
-        seed: of latents, labels, noise, random subsets.
-        device: of generator and detector.
-        batch_size: images at a time in a detector, of the BLOCK = 64 that are made together.
-        detector: a TorchScript file instead of the usual detectors; the names of the results carry its hash.
-        offline: never use the network; detectors must be in the cache or in `ROOTED_DETECTOR_DIR`.
-        cache_dir: of detectors and real features; None for `DNNLIB_CACHE_DIR`, else `~/.cache/dnnlib`.
-        bootstrap: number of resamples for 95 % intervals, 0 for none.
-        progress: called with (label, done, total).
-        mark_unavailable: give a `Result` with `not_computed` for a metric whose detector cannot be had, instead of
-            raising `DetectorUnavailable`.
+        **options: seed, device, batch_size, detector, bootstrap, ...: the fields of `Settings`.
 
     Returns:
         One `Result` per name, in their order, equal in all processes.
 
     Raises:
-        DetectorUnavailable: see `mark_unavailable`; raised before anything is computed.
-        UserError: unknown name, too few images, labels that do not fit, NaN in the images.
+        DetectorUnavailable: see `Settings.mark_unavailable`; raised before anything is computed.
+        UserError: unknown name, too few images, labels that do not fit, NaN in the images or features.
     """
-    settings = Settings(
-        seed, torch.device(device), batch_size, detector, offline, cache_dir, bootstrap, progress, mark_unavailable
-    )
-    generated = GeneratedImages(G, dataset, seed, settings.device)
-    return _Evaluation(names, settings, dataset, generated, None).results()
+    settings = Settings(**options)
+    with full_float32():
+        generated = GeneratedImages(G, dataset, settings.seed, settings.device)
+        return _Evaluation(names, settings, dataset, generated, None).results()
 
 
-def compare(
-    names: Sequence[str],
-    *,
-    real: Any,
-    fake: Any,
-    seed: int = 0,
-    device: str | torch.device = "cpu",
-    batch_size: int = BLOCK,
-    detector: str | os.PathLike | None = None,
-    offline: bool = False,
-    cache_dir: str | os.PathLike | None = None,
-    bootstrap: int = 0,
-    progress: Progress | None = None,
-    mark_unavailable: bool = False,
-) -> list[Result]:
-    """Compute metrics of two sets of stored images; more on the arguments at `compute`.
+def compare(names: Sequence[str], *, real: Any, fake: Any, **options: Any) -> list[Result]:
+    """Compute metrics of two sets of stored images; returns and raises as `compute`.
 
-    Where `fake` has fewer images than a name says, the result's name says how many there were.
+    Where `fake` has fewer images than a name says, the result's name says how many there were. Where it has more,
+    they are drawn by the seed, since folders are often sorted by class.
 
     Args:
         names: any but path lengths.
         real: an `ImageDataset`.
         fake: an `ImageDataset` of the same resolution and channels.
-        seed: of random subsets.
-        device: of the detector.
-        batch_size: images at a time in a detector.
-        detector: a TorchScript file.
-        offline: never use the network.
-        cache_dir: of detectors and real features.
-        bootstrap: number of resamples, 0 for none.
-        progress: called with (label, done, total).
-        mark_unavailable: as in `compute`.
+        **options: the fields of `Settings`.
     """
-    settings = Settings(
-        seed, torch.device(device), batch_size, detector, offline, cache_dir, bootstrap, progress, mark_unavailable
-    )
-    return _Evaluation(names, settings, real, StoredImages(fake, settings.device), fake).results()
+    settings = Settings(**options)
+    drawn = StoredImages(fake, settings.device, random_order(len(fake), settings.seed))
+    with full_float32():
+        return _Evaluation(names, settings, real, drawn, fake).results()
 
 
 class _Evaluation:
@@ -148,7 +79,7 @@ class _Evaluation:
         self._num_real = {spec.name: self._real.count(spec) for spec in self._specs if spec.real_set is not None}
         self._num_gen = {spec.name: self._gen_count(spec) for spec in self._specs}
         for spec in self._specs:
-            check_counts(spec, self._num_real.get(spec.name), self._num_gen[spec.name])
+            check_counts(spec, self._num_real.get(spec.name), self._num_gen[spec.name], settings.bootstrap)
 
     def _adapted(self, spec: MetricSpec, dataset: Any) -> MetricSpec:
         """The spec for the detector and the images at hand; opens its detector."""
@@ -179,6 +110,7 @@ class _Evaluation:
                 family,
                 settings.device,
                 file=settings.detector,
+                sha256=settings.detector_sha256,
                 offline=settings.offline,
                 cache_dir=settings.cache_dir,
             )
@@ -186,7 +118,7 @@ class _Evaluation:
         try:
             if world_size() > 1:
                 main_only(lambda: open_it().file)  # one process fetches the file, the others find it in the cache
-            self._detectors[family] = open_it()
+            self._detectors[family] = together(open_it)
         except DetectorUnavailable as error:
             if not settings.mark_unavailable:
                 raise
@@ -275,7 +207,7 @@ class _Evaluation:
             detector=self._detectors.get(spec.family),
             seed=settings.seed,
             resamples=settings.bootstrap,
-            device=settings.device,
+            device=statistics_device(settings.device),
         )
         if spec.kind == "ppl":
             lengths = path_lengths(
@@ -285,7 +217,9 @@ class _Evaluation:
         if spec.kind == "swd":
             count = self._num_gen[spec.name]
             real_patches = PatchStore(count, settings.seed)
-            self._pass(self._real.sample(spec, count, settings.seed), {}, real_patches, "real images")
+            # Against stored images in the same order, so that equal images have patches at equal places.
+            sample = self._real.sample(spec, count, settings.seed, sort=self._fake is None)
+            self._pass(sample, {}, real_patches, "real images")
             return replace(inputs, num_real=count, real_patches=real_patches, generated_patches=patches)
         return inputs
 
@@ -313,7 +247,7 @@ class _Evaluation:
         if self._fake is not None:
             provenance["fake_hash"] = self._fake.content_hash()
         else:
-            provenance["generator"] = "psi 1, random noise, uint8"
+            provenance["generator"] = "psi 1, random noise, float32, quantised to uint8"
         if spec.family != "none":
             provenance["detector"] = self._detectors[spec.family].describe()
         if settings.bootstrap:

@@ -1,6 +1,6 @@
 """Images to features: one pass over the blocks feeds every metric that needs features or patches of them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -9,8 +9,7 @@ import torch
 from metrics.detectors import Detector
 from metrics.frechet import Moments
 from metrics.processes import BLOCK, blocks_in_order, rank
-
-Progress = Callable[[str, int, int], None]
+from metrics.settings import Progress
 
 
 class ImageSource(Protocol):

@@ -1,5 +1,7 @@
 """The Inception score of Salimans et al. 2016: exp of the mean KL divergence of p(y|x) from p(y), over 10 splits."""
 
+import math
+
 import torch
 
 SPLITS = 10
@@ -16,7 +18,8 @@ def inception_score(logits: torch.Tensor, splits: int = SPLITS) -> tuple[float, 
     for index in range(splits):
         rows = logits[index * len(logits) // splits : (index + 1) * len(logits) // splits].double()
         log_p = rows.log_softmax(dim=1)
-        log_marginal = log_p.exp().mean(dim=0, keepdim=True).log()
+        # By logarithms, as a class that no image belongs to has probability 0 in float64.
+        log_marginal = log_p.logsumexp(dim=0, keepdim=True) - math.log(len(rows))
         scores.append((log_p.exp() * (log_p - log_marginal)).sum(dim=1).mean().exp())
     values = torch.stack(scores)
     return float(values.mean()), float(values.std(correction=0))

@@ -17,6 +17,8 @@ from metrics.manifold import compare_manifolds, density_coverage, precision_reca
 from metrics.names import MetricSpec
 from metrics.path_length import mean_path_length
 
+LEAST_RESAMPLED = 10
+
 Numbers = dict[str, float]
 Replicates = dict[str, np.ndarray]
 
@@ -33,7 +35,7 @@ class Inputs:
         detector: whose features they are.
         seed: of random subsets, directions and resamples.
         resamples: B, 0 for no intervals.
-        device: where to compute.
+        device: where to compute; it has float64.
     """
 
     num_real: int
@@ -77,17 +79,21 @@ def needs_features(spec: MetricSpec, resamples: int) -> bool:
     return resamples > 0 or spec.kind != "fd"
 
 
-def check_counts(spec: MetricSpec, num_real: int | None, num_gen: int) -> None:
-    """Refuse sets too small for the metric's definition.
+def check_counts(spec: MetricSpec, num_real: int | None, num_gen: int, resamples: int = 0) -> None:
+    """Refuse sets too small for the metric's definition, or for intervals.
 
     Raises:
         UserError: with the number that it needs.
     """
     least = {"fd": 2, "fd_inf": 20, "kd": 2, "pr": spec.k + 1, "dc": spec.k + 1, "is": SPLITS, "ppl": 2, "swd": 2}
-    needed = least[spec.kind]
+    # Of fewer images a resample may repeat a single one, of which no distance can be computed.
+    needed = max(least[spec.kind], LEAST_RESAMPLED if resamples else 0)
     if num_gen < needed or (num_real is not None and num_real < needed):
         shown = f"{num_gen} generated" + ("" if num_real is None else f" and {num_real} real")
-        raise UserError(f"{spec.name} needs at least {needed} images of each kind, there are {shown}")
+        raise UserError(
+            f"{spec.name}{' with --bootstrap' if resamples else ''} needs at least {needed} images of each kind, there "
+            f"are {shown}; give more, or choose another of --metrics"
+        )
 
 
 def compute_numbers(spec: MetricSpec, inputs: Inputs) -> tuple[Numbers, dict[str, tuple[float, float]]]:
@@ -157,7 +163,7 @@ def _density_coverage(spec: MetricSpec, inputs: Inputs) -> tuple[Numbers, Replic
 
 
 def _inception_score(spec: MetricSpec, inputs: Inputs) -> tuple[Numbers, Replicates]:
-    logits = inputs.detector.logits(inputs.generated_features())
+    logits = inputs.detector.logits(inputs.generated_features()).to(inputs.device)
     mean, deviation = inception_score(logits)
     replicates = [
         inception_score(logits[torch.from_numpy(rows)])

@@ -1,17 +1,15 @@
 """Perceptual path length (Karras et al. 2019, section 4.1; 2020, section 3): how smoothly images follow the latents."""
 
-from typing import Any
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from metrics.detectors import Detector
-from metrics.features import Progress
 from metrics.names import MetricSpec
 from metrics.processes import BLOCK, blocks_in_order
 from metrics.randomness import PATH_NOISE, PATH_POSITIONS, stream
 from metrics.sampling import GeneratedImages, finite, generator_unit, private_randomness
+from metrics.settings import Progress
 
 EPSILON = 1e-4
 DISTANCE_RESOLUTION = 256
@@ -24,7 +22,6 @@ def path_lengths(
 
     Path i leads from latent 2 i to latent 2 i + 1; both ends have the same label and noise.
     """
-    _use_float32(generated.G)
     lengths: list[torch.Tensor] = []
 
     def compute(start: int, stop: int) -> dict[str, torch.Tensor]:
@@ -36,15 +33,7 @@ def path_lengths(
         lengths.append(results["lengths"])
         if progress is not None:
             progress(label, min(start + BLOCK, spec.num_gen), spec.num_gen)
-    return torch.cat(lengths).double().cpu().numpy()
-
-
-def _use_float32(G: Any) -> None:
-    """A step of 1e-4 would drown in the rounding of a reduced precision, which a network in training may have."""
-    from training.networks import Generator, set_precision
-
-    if isinstance(G, Generator):
-        set_precision(G, torch.float32, 0)
+    return torch.cat(lengths).cpu().double().numpy()
 
 
 def mean_path_length(lengths: np.ndarray) -> float:

@@ -50,7 +50,7 @@ def blocks_in_order(
     for round_start in range(0, len(starts), size):
         # A process without a block of its own in the last round repeats the last one: its result is not used.
         start = starts[min(round_start + me, len(starts) - 1)]
-        results = _together(lambda start=start: compute_block(start, min(start + BLOCK, count)))
+        results = together(lambda start=start: compute_block(start, min(start + BLOCK, count)))
         if size == 1:
             yield start, results
             continue
@@ -71,13 +71,13 @@ def main_only(function: Callable[[], Any]) -> Any:
             outcome = [(True, function())]
         except Exception as error:  # passed on below, here and in the other processes
             failure = error
-            outcome = [(False, error if isinstance(error, UserError) else UserError(f"process 0 failed: {error}"))]
+            outcome = [(False, _for_others(error, 0))]
     dist.broadcast_object_list(outcome, src=0)
     if failure is not None:
-        raise failure
+        raise _known_everywhere(failure)
     succeeded, value = outcome[0]
     if not succeeded:
-        raise value
+        raise _known_everywhere(value)
     return value
 
 
@@ -87,8 +87,12 @@ def barrier() -> None:
         dist.barrier()
 
 
-def _together(function: Callable[[], Any]) -> Any:
-    """Call `function` in every process; if it fails in one, fail in all instead of waiting for the lost one."""
+def together(function: Callable[[], Any]) -> Any:
+    """Call `function` in every process and return its value here; if it fails in one, fail in all.
+
+    So none waits for a lost one. The others raise the first failing process's error, which names the process unless
+    all fail alike.
+    """
     if not _distributed():
         return function()
     failure: Exception | None = None
@@ -97,14 +101,26 @@ def _together(function: Callable[[], Any]) -> Any:
         value = function()
     except Exception as error:  # raised again below, after the others have heard of it
         failure = error
-    messages: list[str | None] = [None] * world_size()
-    dist.all_gather_object(messages, None if failure is None else f"{failure}")
+    errors: list[UserError | None] = [None] * world_size()
+    dist.all_gather_object(errors, None if failure is None else _for_others(failure, rank()))
     if failure is not None:
-        raise failure
-    for index, message in enumerate(messages):
-        if message is not None:
-            raise UserError(f"process {index} failed while computing metrics: {message}")
+        raise _known_everywhere(failure)
+    for index, error in enumerate(errors):
+        if error is not None:
+            raise _known_everywhere(type(error)(f"process {index} failed while computing metrics: {error}"))
     return value
+
+
+def _for_others(error: Exception, index: int) -> UserError:
+    """What the other processes are told of it; a `UserError` keeps its class, by which callers decide."""
+    return error if isinstance(error, UserError) else UserError(f"process {index} failed: {error}")
+
+
+def _known_everywhere(error: Exception) -> Exception:
+    """The error, marked so that the main process alone tells the user."""
+    if isinstance(error, UserError):
+        error.everywhere = True
+    return error
 
 
 def _all_gather_rows(tensor: torch.Tensor) -> list[torch.Tensor]:

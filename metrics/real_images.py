@@ -7,11 +7,17 @@ import torch
 
 from metrics.cache import CacheKey, FeatureCache
 from metrics.detectors import Detector
-from metrics.features import FeatureStore, Progress, StoredImages, run_pass
+from metrics.features import FeatureStore, StoredImages, run_pass
 from metrics.frechet import Moments
 from metrics.names import MetricSpec
 from metrics.processes import main_only
 from metrics.randomness import CHOICE, stream
+from metrics.settings import Progress
+
+
+def random_order(count: int, seed: int) -> np.ndarray:
+    """The indices 0 ... count - 1 in an order that the seed determines."""
+    return stream(seed, CHOICE, 1).permutation(count)
 
 
 class RealImages:
@@ -45,10 +51,10 @@ class RealImages:
             self._hashes[real_set] = main_only(self.dataset(real_set).content_hash)
         return self._hashes[real_set]
 
-    def sample(self, spec: MetricSpec, count: int, seed: int) -> StoredImages:
-        """`count` different real images, chosen by the seed."""
-        indices = stream(seed, CHOICE, 1).permutation(self.count(spec))[:count]
-        return StoredImages(self.dataset(spec.real_set), self._device, np.sort(indices))
+    def sample(self, spec: MetricSpec, count: int, seed: int, *, sort: bool) -> StoredImages:
+        """`count` different real images, chosen by the seed; in the order of the dataset if `sort`, else as drawn."""
+        indices = random_order(self.count(spec), seed)[:count]
+        return StoredImages(self.dataset(spec.real_set), self._device, np.sort(indices) if sort else indices)
 
     def store(
         self,
@@ -70,6 +76,8 @@ class RealImages:
                 count,
                 detector.sha256,
                 f"{detector.name}: {detector.preprocessing}",
+                detector.libraries,
+                self._device.type,
                 "features" if keep else "moments",
             )
             for count in ([store.count] if keep else store.counts)

@@ -103,8 +103,14 @@ def _identity(record: dict[str, Any]) -> str:
 
 def installed_versions() -> dict[str, str]:
     """Versions of the libraries that the numbers depend on, those that are installed."""
+    ours = ("rooted-stylegan", "torch", "numpy", "scipy", "pillow")
+    return library_versions(*ours, "torch-fidelity", "torchvision", "lpips", "timm")
+
+
+def library_versions(*packages: str) -> dict[str, str]:
+    """The version by name of each package that is installed."""
     versions = {}
-    for package in ("rooted-stylegan", "torch", "numpy", "pillow", "torch-fidelity", "lpips", "timm"):
+    for package in packages:
         try:
             versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:

@@ -18,6 +18,7 @@ from dnnlib import UserError
 from metrics.processes import BLOCK
 from metrics.randomness import LABELS, LATENTS, NOISE, stream
 from torch_utils.images import to_uint8
+from training.networks import Generator, set_precision
 
 
 class LabelSource(Protocol):
@@ -108,10 +109,17 @@ class GeneratedImages:
 
 
 def inference_copy(G: Any, device: torch.device) -> Any:
-    """`G` on the device in evaluation mode; a copy, so that a metric leaves the network in training alone."""
+    """`G` on the device, in evaluation mode and float32; a copy, so that a metric leaves the network in training alone.
+
+    Float32 whatever precision it trains in, so that the values during training are those of its snapshots. A step
+    along a path of latents would drown in the rounding of less.
+    """
     if not isinstance(G, torch.nn.Module):
         return G
-    return copy.deepcopy(G).eval().requires_grad_(False).to(device)
+    G = copy.deepcopy(G).eval().requires_grad_(False).to(device)
+    if isinstance(G, Generator):
+        set_precision(G, torch.float32, 0)
+    return G
 
 
 def finite(img: torch.Tensor) -> torch.Tensor:

@@ -119,6 +119,18 @@ def test_one_network(call, run_dir, detector):
         assert [json.loads(line) for line in lines] == [record]
 
 
+def test_a_detector_is_pinned_by_the_hash_in_an_earlier_result(call, run_dir, detector):
+    arguments = (f"--network={snapshot(run_dir)}", "--metrics=fid70_train", f"--detector={detector}")
+    _, [record], _ = call(*arguments)
+    sha256 = record["computed_from"]["detector"]["sha256"]
+    status, [again], _ = call(*arguments, f"--detector-sha256={sha256}")
+    assert (status, again["results"]) == (0, record["results"])
+    status, records, errors = call(*arguments, f"--detector-sha256={sha256[::-1]}")
+    assert (status, records) == (2, [])
+    assert f"pooled.pt has the SHA-256 {sha256}, not the expected {sha256[::-1]}" in errors
+    assert errors.count("\n") == 1
+
+
 def test_equal_lines_are_not_repeated_and_others_are_kept(call, run_dir):
     for seed in (0, 0, 1):
         assert call(f"--network={snapshot(run_dir)}", "--metrics=swd70", f"--seed={seed}")[0] == 0
@@ -264,6 +276,7 @@ def test_changed_data_is_pointed_out(call, run_dir, data):
         (["--network=a", "--device=meta"], "--device=meta: there is no such device"),
         (["--network=a", "--seed=4294967296"], "'--seed'"),
         (["--run=a", "--network-sha256=00"], "give one --network=FILE"),
+        (["--network=a", "--metrics=,"], "'--metrics': it is empty; give names or leave the option out"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(call, arguments, message, tmp_path, monkeypatch):
@@ -282,6 +295,7 @@ def test_mistakes_that_need_a_network(call, run_dir, data, tmp_path):
         (["--metrics=fid50k_full", "--offline"], "ROOTED_DETECTOR_DIR"),
         (["--metrics=swd", f"--data={tmp_path / 'gone'}"], "check the path"),
         (["--metrics=swd", "--bootstrap=1"], "--bootstrap"),
+        (["--metrics=swd", "--detector-sha256=beef"], "--detector-sha256=beef: give 8 to 64 hexadecimal digits"),
     ):
         status, records, errors = call(f"--network={file}", *arguments)
         assert (status, records) == (2, [])
@@ -302,23 +316,41 @@ def test_names_are_listed(call):
     assert "swd" in done.stdout
 
 
+def run_as_user(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "calc_metrics.py"), "--device=cpu", "--verbose=0", *arguments],
+        env={**os.environ, "DNNLIB_CACHE_DIR": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
 def test_two_processes_print_once_and_the_same(run_dir, data, detector, tmp_path):
-    environment = {**os.environ, "DNNLIB_CACHE_DIR": str(tmp_path / "cache"), "OMP_NUM_THREADS": "1"}
     outcomes = []
     for gpus in (1, 2):
-        done = subprocess.run(
-            [
-                *(sys.executable, str(ROOT / "calc_metrics.py"), f"--network={snapshot(run_dir)}", f"--gpus={gpus}"),
-                *("--metrics=fid130_train,swd70", f"--detector={detector}", "--device=cpu", "--verbose=0"),
-            ],
-            env=environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        options = ("--metrics=fid130_train,swd70", f"--detector={detector}", f"--gpus={gpus}")
+        done = run_as_user(tmp_path, f"--network={snapshot(run_dir)}", *options)
         assert done.returncode == 0, done.stderr
         outcomes.append([json.loads(line) for line in done.stdout.splitlines()])
     assert [record["results"] for record in outcomes[0]] == [record["results"] for record in outcomes[1]]
     assert [record["num_gpus"] for record in outcomes[1]] == [2, 2]
     assert len((run_dir / "metric-swd70.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "line"),
+    [
+        ([], 0, "note: computing swd instead of fid50k_full: the inception detector needs weights-"),
+        (["--metrics=fid9"], 2, "error: the inception detector needs weights-"),
+    ],
+    ids=["default", "asked for"],
+)
+def test_two_processes_tell_once_that_a_detector_is_missing(run_dir, tmp_path, monkeypatch, options, status, line):
+    monkeypatch.delenv("ROOTED_DETECTOR_DIR", raising=False)
+    done = run_as_user(tmp_path, f"--network={snapshot(run_dir)}", "--offline", "--gpus=2", *options)
+    assert done.returncode == status
+    assert len(done.stdout.splitlines()) == (1 if status == 0 else 0)
+    assert done.stderr.startswith(line)
+    assert done.stderr.count("\n") == 1

@@ -40,6 +40,18 @@ def main() -> None:
         "bootstrap": 2,
     }
     results = metrics.compute(NAMES, G=conftest.StandInGenerator(c_dim=3), seed=4, **options)
+    del options["dataset"]
+    fake = ImageDataset.from_arrays(conftest.coloured_images(150, seed=1))
+    results += metrics.compare(["fid100_train", "kid100_full", "swd70"], real=dataset, fake=fake, seed=4, **options)
+    options["dataset"] = dataset
+
+    unavailable = None
+    try:
+        # One process has no such file, as where the machines share no folder.
+        missing = {**options, "detector": folder / ("stand-in.pt" if rank < size - 1 else "missing.pt")}
+        metrics.compute(["fid100_train"], G=conftest.StandInGenerator(c_dim=3), **missing)
+    except UserError as error:
+        unavailable = (f"{error}", error.everywhere)
 
     failing = conftest.StandInGenerator(c_dim=3)
     if rank == size - 1:
@@ -51,7 +63,9 @@ def main() -> None:
     except UserError as error:
         failure = str(error)
     outcome = {r.metric: {"results": r.results, "intervals": r.intervals} for r in results}
-    (folder / f"{size}-{rank}.json").write_text(json.dumps({"outcome": outcome, "failure": failure}))
+    (folder / f"{size}-{rank}.json").write_text(
+        json.dumps({"outcome": outcome, "failure": failure, "unavailable": unavailable})
+    )
     if size > 1:
         dist.destroy_process_group()
 

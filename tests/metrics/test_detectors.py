@@ -1,159 +1,17 @@
-"""The real detectors with random weights in the official files' form; with the real ones where they are at hand."""
+"""Detectors that users bring as TorchScript files, and what all detectors refuse."""
 
-import os
-import subprocess
-import sys
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
 
-import metrics
 from dnnlib import UserError
 from metrics import detectors
-from metrics.detectors import DetectorUnavailable, open_detector, three_channels
+from metrics.detectors import three_channels
+from metrics.pretrained import open_detector
 
-REAL_WEIGHTS = os.environ.get("ROOTED_DETECTOR_DIR")  # read before the tests hide it
 CPU = torch.device("cpu")
 IMAGES = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-
-
-def save(path: Path, weights: dict) -> Path:
-    torch.save(weights, path)
-    return path
-
-
-def check(detector: detectors.Detector, width: int) -> torch.Tensor:
-    features = detector(IMAGES)
-    assert features.shape == (2, width)
-    assert features.dtype == torch.float32
-    assert torch.isfinite(features).all()
-    assert torch.allclose(detector(IMAGES[:1]), features[:1], rtol=1e-3, atol=1e-4)
-    assert not torch.equal(features[0], features[1])
-    grey = IMAGES[:, :1]
-    assert torch.allclose(detector(grey), detector(grey.repeat(1, 3, 1, 1)), rtol=1e-4, atol=1e-5)
-    assert set(detector.describe()) == {"name", "file", "sha256", "preprocessing"}
-    return features
-
-
-def test_inception(tmp_path, monkeypatch):
-    module = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
-    with monkeypatch.context() as patch:  # make a network without weights to take random ones from
-        patch.setattr(module.FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
-        empty = save(tmp_path / "empty.pth", {})
-        torch.manual_seed(0)
-        network = module.FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=str(empty))
-    path = save(tmp_path / "weights.pth", network.state_dict())
-    detector = detectors._inception(path, CPU)
-    features = check(detector, 2048)
-    network.features_list = ["2048", "logits_unbiased"]
-    expected, logits = network(IMAGES)
-    assert torch.equal(features, expected)
-    assert torch.allclose(detector.logits(features), logits, rtol=1e-4, atol=1e-5)
-    with pytest.raises(UserError, match="path lengths"):
-        detector.distance(IMAGES.float(), IMAGES.float())
-
-
-@pytest.mark.slow
-def test_vgg16(tmp_path):
-    pytest.importorskip("torch_fidelity.feature_extractor_vgg16")
-    import torchvision
-
-    path = save(tmp_path / "weights.pth", torchvision.models.vgg16(weights=None).state_dict())
-    check(detectors._vgg16(path, CPU), 4096)
-
-
-def test_lpips(tmp_path):
-    pytest.importorskip("lpips")
-    import torchvision
-
-    torch.manual_seed(0)
-    features = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["D"])
-    path = save(tmp_path / "weights.pth", {f"features.{name}": value for name, value in features.state_dict().items()})
-    detector = detectors._lpips(path, CPU)
-    images = IMAGES.float()
-    other = images.flip(0)
-    distances = detector.distance(images, other)
-    assert distances.shape == (2,)
-    assert (distances > 0).all()
-    assert torch.allclose(distances, detector.distance(other, images), rtol=1e-4)
-    assert detector.distance(images, images).abs().max() == 0
-    near = detector.distance(images, images + 1)
-    assert (near < distances).all()
-    with pytest.raises(UserError, match="no class logits"):
-        detector.logits(torch.zeros(1, 4))
-
-
-def test_dinov2(tmp_path):
-    timm = pytest.importorskip("timm")
-    torch.manual_seed(0)
-    model = timm.create_model("vit_small_patch14_dinov2", pretrained=False, num_classes=0)
-    weights = {**model.state_dict(), "mask_token": torch.zeros(1, 384)}  # as the official file has it
-    assert weights["pos_embed"].shape == (1, 1 + 37 * 37, 384)
-    check(detectors._dinov2(save(tmp_path / "weights.pth", weights), CPU), 384)
-
-
-def test_positions_are_resized_smoothly():
-    from metrics.dinov2 import resize_positions
-
-    grid = torch.linspace(0, 36, 37)
-    rows, columns = torch.meshgrid(grid, grid, indexing="ij")
-    embedding = torch.cat([torch.full((1, 1, 2), 9.0), torch.stack([rows, columns], dim=-1).view(1, -1, 2)], dim=1)
-    small = resize_positions(embedding, 16)
-    assert small.shape == (1, 1 + 256, 2)
-    assert torch.equal(small[:, 0], embedding[:, 0])
-    ramp = small[0, 1:].view(16, 16, 2)[:, 3, 0]
-    assert torch.allclose(ramp[2:-2].diff(), torch.full((11,), 37 / 16.1), atol=0.15)
-    assert torch.equal(resize_positions(embedding, 37), embedding)
-
-
-@pytest.mark.parametrize("family", ["inception", "vgg16", "lpips", "dinov2"])
-def test_missing_weights_are_one_line_with_the_remedy(family, tmp_path):
-    with pytest.raises(DetectorUnavailable) as caught:
-        open_detector(family, CPU, offline=True, cache_dir=tmp_path)
-    message = str(caught.value)
-    assert "\n" not in message
-    for part in ("https://", ".pth", str(tmp_path), "ROOTED_DETECTOR_DIR", "swd runs without"):
-        assert part in message
-
-
-def test_a_damaged_file_in_the_detector_folder(tmp_path, monkeypatch):
-    (tmp_path / "weights-inception-2015-12-05-6726825d.pth").write_bytes(b"damaged")
-    monkeypatch.setenv("ROOTED_DETECTOR_DIR", str(tmp_path))
-    with pytest.raises(DetectorUnavailable, match="is damaged"):
-        open_detector("inception", CPU, offline=True)
-
-
-class Malicious:
-    def __reduce__(self):
-        return os.system, ("touch executed",)
-
-
-def test_a_file_that_would_run_code_is_refused(tmp_path, monkeypatch):
-    pytest.importorskip("torch_fidelity")
-    monkeypatch.chdir(tmp_path)
-    path = save(tmp_path / "weights.pth", {"fc.weight": Malicious()})
-    with pytest.raises(DetectorUnavailable, match="not a file of weights"):
-        detectors._inception(path, CPU)
-    assert not (tmp_path / "executed").exists()
-
-
-def test_without_torch_fidelity_the_extra_is_named(tmp_path):
-    code = """
-import sys
-sys.modules["torch_fidelity"] = None
-import torch
-from metrics import detectors
-try:
-    detectors._inception("weights.pth", torch.device("cpu"))
-except detectors.DetectorUnavailable as error:
-    print(error)
-"""
-    root = Path(__file__).resolve().parent.parent.parent
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120)
-    assert "pip install 'rooted-stylegan[metrics]'" in done.stdout
-    assert done.stdout.count("\n") == 1
 
 
 def test_channels():
@@ -186,23 +44,6 @@ def test_torchscript_files(tmp_path, recwarn):
     assert detector(IMAGES).shape == (2, 7)
     with pytest.raises(UserError, match="no class logits"):
         detector.logits(detector(IMAGES))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["fid100", "kid100", "pr100_3", "is100", "ppl2_wend_32", "fd_dinov2_100"])
-def test_with_the_real_weights(name, make_generator, dataset, monkeypatch, tmp_path):
-    if not REAL_WEIGHTS:
-        pytest.skip("set ROOTED_DETECTOR_DIR to a folder with the detectors' weights")
-    monkeypatch.setenv("ROOTED_DETECTOR_DIR", REAL_WEIGHTS)
-    try:
-        [result] = metrics.compute([name], G=make_generator(), dataset=dataset, offline=True, cache_dir=tmp_path)
-    except DetectorUnavailable as error:
-        pytest.skip(str(error))
-    assert all(torch.isfinite(torch.tensor(value)) for value in result.results.values())
-    if not name.startswith(("is", "ppl")):
-        [same] = metrics.compare([name], real=dataset, fake=dataset, offline=True, cache_dir=tmp_path)
-        value = next(iter(same.results.values()))
-        assert value == pytest.approx(1 if name.startswith("pr") else 0, abs=1e-2 if name.startswith("k") else 1e-3)
 
 
 class Demanding(torch.nn.Module):
@@ -239,3 +80,20 @@ def test_a_file_whose_code_fails_is_named(tmp_path, module, message):
         with pytest.raises(UserError, match=f"--detector={path} {message}") as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+class Overflowing(torch.nn.Module):
+    """Numbers that half precision cannot hold."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return (images.to(torch.float16) * 1000).flatten(1)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_features_that_are_not_finite_are_refused(tmp_path):
+    torch.jit.script(Overflowing()).save(str(tmp_path / "half.pt"))
+    detector = open_detector("file", CPU, file=tmp_path / "half.pt")
+    assert torch.isfinite(detector(IMAGES // 255)).all()
+    for call in (lambda: detector(IMAGES), lambda: detector.distance(IMAGES.float(), 255 - IMAGES.float())):
+        with pytest.raises(UserError, match=r"half\.pt gives NaN or infinity"):
+            call()

@@ -9,9 +9,12 @@ import torch
 
 import metrics
 from dnnlib import UserError
+from metrics.detectors import Detector
 from metrics.frechet import Moments, frechet_distance
+from metrics.precision import statistics_device
 from metrics.processes import BLOCK
 from training.dataset import ImageDataset
+from training.networks import Generator, GeneratorConfig, set_precision
 
 ALL = [
     *("fid300_full", "fid300_train", "fid300", "fid_inf300_full", "kid300_full", "kid300", "pr300_3_full"),
@@ -161,12 +164,65 @@ def test_a_missing_detector_can_be_marked_instead(make_generator, dataset):
         ("is5", 20, "at least 10 images"),
         ("kid1", 20, "at least 2"),
         ("fid_inf10_full", 40, "at least 20"),
+        ("kid9", 20, "with --bootstrap needs at least 10"),
     ],
 )
 def test_too_few_images(make_generator, make_images, detector_file, name, count, message):
-    dataset = ImageDataset.from_arrays(make_images(count))
+    options = {"dataset": ImageDataset.from_arrays(make_images(count)), "detector": detector_file}
     with pytest.raises(UserError, match=message):
-        metrics.compute([name], G=make_generator(), dataset=dataset, detector=detector_file)
+        metrics.compute([name], G=make_generator(), bootstrap=2 if "bootstrap" in message else 0, **options)
+
+
+def test_the_least_number_of_images_gives_finite_intervals(make_generator, make_images, detector_file, tmp_path):
+    names = ["fid10_full", "kid10_full", "pr10_3_full", "dc10_5_full", "is10", "swd10", "ppl2_wend_10"]
+    results = metrics.compute(
+        names,
+        G=make_generator(),
+        dataset=ImageDataset.from_arrays(make_images(10)),
+        detector=detector_file,
+        cache_dir=tmp_path,
+        bootstrap=200,
+    )
+    for result in results:
+        assert np.isfinite([*result.intervals.values()]).all()
+
+
+def test_everything_is_in_float32_whatever_is_set(dataset, tmp_path, detector_file, monkeypatch):
+    """TF32, bfloat16 on the CPU and a network that trains in bfloat16 change nothing, and are as before afterwards."""
+    torch.manual_seed(0)
+    shared = {"z_dim": 8, "c_dim": 0, "w_dim": 8, "mapping_layers": 1, "channel_base": 128, "channel_max": 8}
+    G = Generator(GeneratorConfig(**shared, img_resolution=32, img_channels=3)).eval()
+    options = {"dataset": dataset, "detector": detector_file, "cache_dir": tmp_path}
+    names = ["fid70_train", "ppl2_wend_40"]
+    expected = [result.results for result in metrics.compute(names, G=G, **options)]
+
+    seen = []
+    call = Detector.__call__
+
+    def watched(self, images):
+        seen.append((torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+        return call(self, images)
+
+    monkeypatch.setattr(Detector, "__call__", watched)
+    set_precision(G, torch.bfloat16, 4)
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        torch.set_float32_matmul_precision("medium")
+        torch.backends.cudnn.allow_tf32 = True
+        found = [result.results for result in metrics.compute(names, G=G, **options)]
+        assert torch.get_float32_matmul_precision() == "medium"
+        assert torch.backends.cudnn.allow_tf32
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+    assert set(seen) == {("highest", False)}
+    assert found == expected
+    assert any(module.precision.dtype is torch.bfloat16 for module in G.modules() if hasattr(module, "precision"))
+
+
+def test_devices_without_float64_leave_statistics_to_the_cpu():
+    assert statistics_device(torch.device("mps")).type == "cpu"
+    assert statistics_device(torch.device("cuda", 1)) == torch.device("cuda", 1)
 
 
 @pytest.mark.parametrize(
@@ -212,9 +268,33 @@ def test_compare_two_sets(make_images, detector_file, tmp_path):
     assert results[0].provenance["num_real"] == 120
     same = metrics.compare(["fid50k_full", "swd"], real=real, fake=real, **options)
     assert next(iter(same[0].results.values())) == pytest.approx(0, abs=1e-6)
-    assert same[1].results["swd"] == pytest.approx(0, abs=1e-2)
+    assert same[1].results["swd"] == 0
     with pytest.raises(UserError, match="needs a generator"):
         metrics.compare(["ppl2_wend"], real=real, fake=fake, **options)
+
+
+def test_sorted_folders_are_drawn_from_evenly(make_images, detector_file, tmp_path):
+    """A folder sorted by class: neither its first images nor splits in its order may stand for all of it."""
+    dark, bright = make_images(200) // 4, 255 - make_images(200, seed=1) // 4
+    both = ImageDataset.from_arrays(np.concatenate([dark, bright]))
+    options = {"detector": detector_file, "cache_dir": tmp_path}
+
+    def values(name: str, fake: ImageDataset, **more) -> list[float]:
+        [result] = metrics.compare([name], real=both, fake=fake, **options, **more)
+        return list(result.results.values())
+
+    [half] = values("fid200_full", both)
+    [first] = values("fid200_full", ImageDataset.from_arrays(dark))
+    assert half < 0.05 * first
+    assert values("fid200_full", both) == [half]
+    assert values("fid200_full", both, seed=1) != [half]
+    mixed = np.stack([dark, bright], axis=1).reshape(400, *dark.shape[1:])
+    in_turn, by_class = values("is400", ImageDataset.from_arrays(mixed)), values("is400", both)
+    assert by_class[0] == pytest.approx(in_turn[0], rel=0.02)
+    [swd, *_] = values("swd100", both)
+    [swd_dark, *_] = values("swd100", ImageDataset.from_arrays(dark))
+    assert swd < swd_dark
+    assert values("swd", both)[0] == 0
 
 
 def test_intervals_cover_the_scatter_over_seeds(make_generator, make_images, detector_file, tmp_path):

@@ -1,6 +1,9 @@
 """The cache of real features: keyed by content, shared by processes, mended when damaged."""
 
+import hashlib
+import importlib.metadata
 import threading
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ import metrics
 from metrics.cache import CacheKey, FeatureCache
 from training.dataset import ImageDataset
 
-KEY = CacheKey("a" * 64, 10, "b" * 64, "none", "features")
+KEY = CacheKey("a" * 64, 10, "b" * 64, "none", "torch 2.9.0", "cpu", "features")
 
 
 @pytest.fixture
@@ -83,6 +86,32 @@ def test_subset_flips_and_detector_are_part_of_the_key(evaluate, tmp_path):
     assert not evaluate(max_size=12)[1]
 
 
+def test_another_version_of_a_library_is_noticed(evaluate, monkeypatch):
+    evaluate()
+    version = importlib.metadata.version
+    with monkeypatch.context() as patch:
+        patch.setattr("importlib.metadata.version", lambda name: "0.0" if name == "torch" else version(name))
+        assert evaluate()[1]
+    assert not evaluate()[1]
+
+
+def test_the_key_says_what_the_features_depend_on(evaluate, monkeypatch, folder, detector_file):
+    keys = []
+    monkeypatch.setattr(FeatureCache, "load", lambda self, key: keys.append(key))
+    evaluate()
+    [key] = keys
+    sha256 = hashlib.sha256(detector_file.read_bytes()).hexdigest()
+    assert key == CacheKey(
+        content_hash=ImageDataset(folder).content_hash(),
+        count=24,
+        detector_hash=sha256,
+        preprocessing=f"TorchScript {sha256[:8]}: none: the file's own",
+        libraries=f"torch {importlib.metadata.version('torch')}",
+        device="cpu",
+        kind="moments",
+    )
+
+
 def test_moving_the_data_keeps_the_key(folder):
     before = ImageDataset(folder).content_hash()
     other = folder.parent / "elsewhere"
@@ -126,17 +155,17 @@ def test_a_full_disk_is_said_once(tmp_path, capsys, monkeypatch):
 
 
 def test_every_part_of_the_key_counts():
-    from dataclasses import replace
-
     names = {
         KEY.file_name(),
         replace(KEY, content_hash="c" * 64).file_name(),
         replace(KEY, count=11).file_name(),
         replace(KEY, detector_hash="c" * 64).file_name(),
         replace(KEY, preprocessing="box").file_name(),
+        replace(KEY, libraries="torch 2.9.1").file_name(),
+        replace(KEY, device="cuda").file_name(),
         replace(KEY, kind="moments").file_name(),
     }
-    assert len(names) == 6
+    assert len(names) == 1 + len(fields(KEY))
 
 
 def test_readers_see_whole_files_only(tmp_path):

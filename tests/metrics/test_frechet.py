@@ -1,6 +1,9 @@
 """The Frechet distance against published numbers, public implementations, closed forms and its own symmetries."""
 
-import time
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,7 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrics.frechet import Moments, frechet_distance, frechet_distance_of_features, frechet_infinity
+from metrics.frechet import (
+    Moments,
+    frechet_distance,
+    frechet_distance_of_features,
+    frechet_distance_to_features,
+    frechet_infinity,
+)
 
 
 def features(count: int, width: int, seed: int = 0, scale: float = 1.0) -> torch.Tensor:
@@ -54,14 +63,28 @@ def test_of_a_set_with_itself_is_zero(count, width):
     assert frechet_distance_of_features(rows, shuffled) <= 1e-6 * max(scale, 1)
 
 
-def test_of_large_identical_sets_is_zero_within_a_millionth():
-    rows = features(200, 768) / 768
-    assert distance(rows, rows) <= 1e-6
+@pytest.mark.parametrize("count", [200, 1000])
+def test_of_large_identical_sets_is_zero_within_a_millionth(count):
+    """Features like Inception's: not negative, a total variance above 50, and variances over six decades."""
+    random = torch.Generator().manual_seed(0)
+    mixing = torch.randn(768, 768, generator=random) * torch.logspace(0, -3, 768)[:, None]
+    rows = torch.randn(count, 768, generator=random) @ mixing
+    rows = (rows / rows.std() * 0.4 + 0.2).relu()
+    moments = Moments.of(rows)
+    assert moments.covariance().trace() > 50
+    shuffled = rows[torch.randperm(count, generator=random)]
+    for value in (
+        frechet_distance(moments, moments),
+        distance(rows, shuffled),
+        frechet_distance_of_features(rows, shuffled),
+        frechet_distance_to_features(moments, shuffled),
+    ):
+        assert value <= 1e-6
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(2, 60), st.integers(2, 60), st.integers(1, 40), st.integers(0, 2**31))
-def test_symmetric_nonnegative_and_the_same_by_both_routes(count_a, count_b, width, seed):
+def test_symmetric_nonnegative_and_the_same_by_all_routes(count_a, count_b, width, seed):
     a, b = features(count_a, width, seed), features(count_b, width, seed + 1, scale=2.0)
     forward, backward = distance(a, b), distance(b, a)
     by_gram = frechet_distance_of_features(a, b)
@@ -69,6 +92,7 @@ def test_symmetric_nonnegative_and_the_same_by_both_routes(count_a, count_b, wid
     assert forward >= 0
     assert forward == pytest.approx(backward, abs=1e-7 * scale)
     assert forward == pytest.approx(by_gram, abs=1e-7 * scale)
+    assert forward == pytest.approx(frechet_distance_to_features(Moments.of(a), b), abs=1e-7 * scale)
 
 
 def test_singular_covariances_in_closed_form():
@@ -127,10 +151,30 @@ def test_extrapolation_takes_the_bias_away():
     assert frechet_infinity(real, generated, seed=1) == frechet_infinity(real, generated, seed=1)
 
 
+_BEST_OF_THREE = """
+import sys, time
+sys.path[:0] = sys.argv[1:]
+from test_frechet import Moments, features, frechet_distance
+a, b = (Moments.of(features(3000, 2048, seed)) for seed in (0, 1))
+seconds = []
+for _ in range(3):
+    started = time.process_time()
+    frechet_distance(a, b)
+    seconds.append(time.process_time() - started)
+print(min(seconds))
+"""
+
+
 @pytest.mark.slow
 def test_2048_dimensions_take_less_than_two_seconds():
-    a, b = (Moments.of(features(3000, 2048, seed)) for seed in (0, 1))
-    frechet_distance(a, b)
-    started = time.perf_counter()
-    frechet_distance(a, b)
-    assert time.perf_counter() - started < 2
+    """The processor's time on one thread: on a busy machine several threads wait for each other, using up time."""
+    here = Path(__file__).resolve().parent
+    done = subprocess.run(
+        [sys.executable, "-c", _BEST_OF_THREE, str(here), str(here.parent.parent)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    print(f"{float(done.stdout):.2f} s")
+    assert float(done.stdout) < 2

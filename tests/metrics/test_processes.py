@@ -39,12 +39,15 @@ def test_equal_results_from_one_two_and_three_processes(detector_file, tmp_path)
             _, errors = process.communicate(timeout=300)
             assert process.returncode == 0, errors
     [alone] = [json.loads((tmp_path / "1-0.json").read_text())]
-    assert len(alone["outcome"]) == 9
+    assert len(alone["outcome"]) == 12
     for size in (2, 3):
         for rank in range(size):
             outcome = json.loads((tmp_path / f"{size}-{rank}.json").read_text())
             assert outcome["outcome"] == alone["outcome"]  # to the last bit
             assert "NaN or infinity" in outcome["failure"]  # known everywhere, nobody waits for ever
+            text, told_once = outcome["unavailable"]
+            assert "missing.pt" in text
+            assert told_once
 
 
 def test_blocks_cover_all_samples_once():

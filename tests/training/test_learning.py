@@ -1,8 +1,14 @@
-"""Training moves the generated images towards the data, with every loss."""
+"""Training moves the generated images towards the data, with every loss; and the curve of a metric shows it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from torch_utils.distributed import World
 from training import setup
@@ -28,6 +34,15 @@ def _ramps(count: int = 64) -> np.ndarray:
     return np.clip(ramp + noise, 0, 255).astype(np.uint8)
 
 
+def _curve(folder: Path, metric: str) -> list[float]:
+    """The values of a metric over a run, the same in its `metric-*.jsonl` and in TensorBoard's file."""
+    lines = (folder / f"metric-{metric}.jsonl").read_text().splitlines()
+    values = [json.loads(line)["results"][metric] for line in lines]
+    shown = [event.value for event in EventAccumulator(str(folder)).Reload().Scalars(f"Metrics/{metric}")]
+    assert shown == pytest.approx(values, rel=1e-6)  # float32
+    return values
+
+
 @pytest.mark.parametrize(
     "loss",
     [AdversarialOptions("ce"), AdversarialOptions("rlo", 11.0, "bounded"), AdversarialOptions("rlo", 2.0, "convex")],
@@ -51,6 +66,8 @@ def test_fakes_move_towards_the_data(tmp_path, monkeypatch, loss):
         batch_gpu=8,
         ema_kimg=0.05,
         kimg_per_tick=0.4,
+        network_snapshot_ticks=1,
+        metrics=("swd64",),
         grid=(2, 2),
     )
     run = TrainingRun(config, RunDir(tmp_path), World(), Housekeeping(progress_bar=False))
@@ -67,3 +84,20 @@ def test_fakes_move_towards_the_data(tmp_path, monkeypatch, loss):
         assert run.train(stop)
     after = distance()
     assert after < 0.25 * before, (before, after)
+
+    swd = _curve(tmp_path, "swd64")
+    assert len(swd) == 3
+    assert swd[2] < swd[1] < swd[0]
+    assert swd[2] < 0.5 * swd[0], swd
+
+
+@pytest.mark.slow
+def test_the_demo_preset_shows_swd_falling(tmp_path):
+    """Its first half, with the metric that it takes by itself: three minutes."""
+    pytest.importorskip("skimage", reason="the built-in faces need scikit-image")
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "train.py", "--preset=demo", "--kimg=12", f"--run-dir={tmp_path / 'run'}"]
+    subprocess.run(command, cwd=root, check=True, stdout=subprocess.DEVNULL)
+    swd = _curve(tmp_path / "run", "swd1k")
+    assert len(swd) >= 2
+    assert swd[-1] < 0.4 * swd[0], swd
