@@ -13,8 +13,10 @@ from typing import Any
 import torch
 
 from dnnlib import UserError
-from dnnlib.download import cached_path, download, file_sha256
+from dnnlib.download import file_sha256
+from dnnlib.weights import VGG16, WeightFile, locate
 from metrics.detectors import Detector, DetectorUnavailable, open_torchscript
+from torch_utils.lpips_vgg16 import lpips_vgg16
 
 
 def open_detector(
@@ -44,8 +46,8 @@ def open_detector(
     if family == "file":
         _check_sha256(Path(file), sha256)
         return open_torchscript(Path(file), device)
-    make, file_name, url, published = _PRETRAINED[family]
-    path = _weights(family, file_name, url, published, offline, cache_dir)
+    make, weights = _PRETRAINED[family]
+    path = _weights(family, weights, offline, cache_dir)
     _check_sha256(path, sha256)
     try:
         return make(path, device)
@@ -54,7 +56,7 @@ def open_detector(
     except (KeyError, RuntimeError) as error:
         reason = f"{error}".splitlines()[0]
         raise DetectorUnavailable(
-            f"{path} does not hold the weights of the {family} detector ({reason}); fetch {url} again"
+            f"{path} does not hold the weights of the {family} detector ({reason}); fetch {weights.url} again"
         ) from error
 
 
@@ -101,13 +103,9 @@ def _vgg16(path: Path, device: torch.device) -> Detector:
 
 
 def _lpips(path: Path, device: torch.device) -> Detector:
-    lpips = _library("lpips", "lpips")
-    network = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
-    weights = _require_plain_tensors(path)
-    for name, parameter in network.net.named_parameters():
-        _, _, layer = name.partition(".")  # slice3.12.weight is features.12.weight of torchvision
-        parameter.data.copy_(weights[f"features.{layer}"])
-    network = network.to(device).eval().requires_grad_(False)
+    _library("lpips", "lpips")
+    _require_plain_tensors(path)
+    network = lpips_vgg16(path).to(device)
     return Detector(
         "LPIPS 0.1 on VGG16",
         path,
@@ -134,53 +132,35 @@ def _dinov2(path: Path, device: torch.device) -> Detector:
     )
 
 
-# Family: how to build it, the file's name, its URL, and the first digits of its SHA-256 where they are published
-# (as part of the file's name), which DINOv2's are not. `--detector-sha256` pins what the record of an earlier result
-# holds, the whole SHA-256 of the file that was used.
-_VGG16_FILE = ("vgg16-397923af.pth", "https://download.pytorch.org/models/vgg16-397923af.pth", "397923af")
-_PRETRAINED: dict[str, tuple[Callable[[Path, torch.device], Detector], str, str, str | None]] = {
+# The first digits of a SHA-256 are published as part of a file's name, which DINOv2's are not. `--detector-sha256` pins
+# what the record of an earlier result holds, the whole SHA-256 of the file that was used.
+_PRETRAINED: dict[str, tuple[Callable[[Path, torch.device], Detector], WeightFile]] = {
     "inception": (
         _inception,
-        "weights-inception-2015-12-05-6726825d.pth",
-        "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
-        "6726825d",
+        WeightFile(
+            "weights-inception-2015-12-05-6726825d.pth",
+            "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+            "weights-inception-2015-12-05-6726825d.pth",
+            "6726825d",
+        ),
     ),
-    "vgg16": (_vgg16, *_VGG16_FILE),
-    "lpips": (_lpips, *_VGG16_FILE),
+    "vgg16": (_vgg16, VGG16),
+    "lpips": (_lpips, VGG16),
     "dinov2": (
         _dinov2,
-        "dinov2_vitl14_pretrain.pth",
-        "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
-        None,
+        WeightFile(
+            "dinov2_vitl14_pretrain.pth",
+            "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
+        ),
     ),
 }
 
 
-def _weights(
-    family: str, file_name: str, url: str, sha256: str | None, offline: bool, cache_dir: str | os.PathLike | None
-) -> Path:
-    folder = os.environ.get("ROOTED_DETECTOR_DIR")
-    if folder and (Path(folder) / file_name).is_file():
-        path = Path(folder) / file_name
-        if sha256 is not None and not file_sha256(path).startswith(sha256):
-            raise DetectorUnavailable(
-                f"{path} is damaged (its SHA-256 does not begin with {sha256}); fetch {url} again"
-            )
-        return path
+def _weights(family: str, weights: WeightFile, offline: bool, cache_dir: str | os.PathLike | None) -> Path:
     try:
-        return download(url, sha256=sha256, cache_dir=cache_dir, offline=offline)
+        return locate(weights, f"the {family} detector", offline=offline, cache_dir=cache_dir)
     except UserError as error:
-        raise DetectorUnavailable(
-            f"the {family} detector needs {file_name} from {url}, which cannot be had ({_reason(error)}); save it as "
-            f"{cached_path(url, cache_dir)} or put it in a folder and set ROOTED_DETECTOR_DIR to that folder; "
-            "swd runs without any detector, --detector=FILE takes another"
-        ) from error
-
-
-def _reason(error: UserError) -> str:
-    if error.__cause__ is not None:
-        return f"{error.__cause__}"
-    return "not in the cache, and --offline was given" if "--offline" in f"{error}" else f"{error}"
+        raise DetectorUnavailable(f"{error}; swd runs without any detector, --detector=FILE takes another") from error
 
 
 def _library(module: str, package: str) -> Any:

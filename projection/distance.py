@@ -4,9 +4,10 @@ A distance object maps images [N, C, R, R] in [-1, 1] (C from 1 to 4) to feature
 that the distance of two images is the sum of squared differences of their rows and targets are computed once.
 """
 
-import inspect
+import importlib.util
 import math
 import os
+import pickle
 import warnings
 from pathlib import Path
 from typing import Protocol
@@ -15,10 +16,10 @@ import torch
 import torch.nn.functional as F
 
 from dnnlib import UserError
+from dnnlib.weights import VGG16, locate
+from torch_utils.lpips_vgg16 import lpips_vgg16
 
 LARGEST = 256  # pixels; larger images are reduced by area before perceptual features are computed
-VGG16_FILE = "vgg16-397923af.pth"
-VGG16_URL = f"https://download.pytorch.org/models/{VGG16_FILE}"
 
 
 class Distance(Protocol):
@@ -153,49 +154,18 @@ def reduce(images: torch.Tensor) -> torch.Tensor:
 
 
 def _published_lpips(offline: bool) -> torch.nn.Module:
-    try:
-        import lpips
-    except ImportError as error:
+    if importlib.util.find_spec("lpips") is None:
         raise UserError(
             "--distance=lpips needs the package lpips: pip install 'rooted-stylegan[projection]', or --distance=pixel"
-        ) from error
-    weights = vgg16_weights(offline)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # the package calls torchvision by an old argument's name
-        network = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
-    own = {
-        name: weights[f"features.{name.split('.', 1)[1]}"]  # slice1.0.weight is features.0.weight
-        for name in network.net.state_dict()
-    }
-    network.net.load_state_dict(own)
-    return network
-
-
-def vgg16_weights(offline: bool = False) -> dict[str, torch.Tensor]:
-    """Torchvision's VGG16 weights from the hub's folder, fetched there first if it can be.
-
-    Raises:
-        UserError: neither there nor to be fetched; says which file to put where.
-    """
-    folder = Path(torch.hub.get_dir()) / "checkpoints"
-    if offline and not (folder / VGG16_FILE).is_file():
-        raise UserError(
-            f"--distance=lpips needs {VGG16_FILE}, which --offline forbids to fetch; put {VGG16_URL} into {folder}, "
-            "or use --distance=pixel"
         )
     try:
-        return torch.hub.load_state_dict_from_url(VGG16_URL, str(folder), map_location="cpu", **_safe_loading())
-    except Exception as error:  # whatever the download raised, the remedy is the same
+        # Where torchvision and the lpips package itself keep the file.
+        path = locate(VGG16, "--distance=lpips", offline=offline, folders=[Path(torch.hub.get_dir(), "checkpoints")])
+    except UserError as error:
+        raise UserError(f"{error}; --distance=pixel needs no file") from error
+    try:
+        return lpips_vgg16(path)
+    except (KeyError, RuntimeError, pickle.UnpicklingError) as error:
         raise UserError(
-            f"--distance=lpips needs {VGG16_FILE}, which could not be fetched ({_first_line(error)}); "
-            f"put {VGG16_URL} into {folder}, or use --distance=pixel"
+            f"--distance=lpips: {path} does not hold the weights of VGG16; fetch {VGG16.url} again"
         ) from error
-
-
-def _safe_loading() -> dict[str, bool]:
-    known = inspect.signature(torch.hub.load_state_dict_from_url).parameters
-    return {key: value for key, value in (("check_hash", True), ("weights_only", True)) if key in known}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:100]

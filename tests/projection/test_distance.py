@@ -1,7 +1,11 @@
+import dataclasses
+
 import pytest
+import requests
 import torch
 
 from dnnlib import UserError
+from dnnlib.download import file_sha256
 from projection import distance as module
 from projection.distance import LpipsDistance, PixelDistance, TorchScriptDistance, load_distance, three_channels
 
@@ -87,34 +91,61 @@ def test_torchscript_files(tmp_path, pair):
         load_distance(str(tmp_path / "bad.pt"))
 
 
-def test_missing_weights_give_one_line_with_the_remedy(monkeypatch, tmp_path):
+@pytest.fixture
+def nothing_anywhere(monkeypatch, tmp_path):
+    """No weights in any of the folders, and no network."""
     pytest.importorskip("lpips")
 
     def no_network(*args, **kwargs):
-        raise OSError("Name or service not known")
+        raise requests.ConnectionError("Name or service not known")
 
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", no_network)
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(module, "_safe_loading", dict)
+    monkeypatch.setattr(requests, "get", no_network)
+    monkeypatch.setattr("dnnlib.download.time.sleep", lambda seconds: None)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("ROOTED_DETECTOR_DIR", str(tmp_path / "detectors"))
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_missing_weights_give_one_line_with_the_remedy(nothing_anywhere, tmp_path, monkeypatch, offline):
+    if offline:
+        monkeypatch.setattr(requests, "get", lambda *_, **__: pytest.fail("it was tried"))
     with pytest.raises(UserError) as caught:
-        load_distance("lpips")
+        load_distance("lpips", offline=offline)
     message = str(caught.value)
     assert "\n" not in message
-    assert "vgg16-397923af.pth" in message
-    assert str(tmp_path / "checkpoints") in message
-    assert "--distance=pixel" in message
+    assert ("--offline" if offline else "Name or service not known") in message
+    for part in ("vgg16-397923af.pth", str(tmp_path / "cache"), "ROOTED_DETECTOR_DIR", "--distance=pixel"):
+        assert part in message
+
+
+@pytest.mark.parametrize("folder", ["detectors", "hub/checkpoints"])
+def test_weights_are_found_where_they_lie(nothing_anywhere, tmp_path, monkeypatch, folder):
+    layers = [(3, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 256)]
+    layers += [(256, 512), *[(512, 512)] * 5]
+    numbers = [0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28]  # of the convolutions among torchvision's layers
+    weights = {}
+    for number, (fan_in, fan_out) in zip(numbers, layers, strict=True):
+        weights[f"features.{number}.weight"] = torch.randn(fan_out, fan_in, 3, 3) / (9 * fan_in) ** 0.5
+        weights[f"features.{number}.bias"] = torch.zeros(fan_out)
+    path = tmp_path / folder / "vgg16-397923af.pth"
+    path.parent.mkdir(parents=True)
+    torch.save(weights, path)
+    with pytest.raises(UserError, match="is damaged"):  # it is not the published file
+        load_distance("lpips")
+    ours = dataclasses.replace(module.VGG16, sha256=file_sha256(path)[:8])
+    monkeypatch.setattr(module, "VGG16", ours)
+    network = load_distance("lpips")._lpips
+    assert torch.equal(network.net.slice5[-2].weight, weights["features.28.weight"])
+    torch.save({"features.0.weight": weights["features.0.weight"]}, path)
+    monkeypatch.setattr(module, "VGG16", dataclasses.replace(ours, sha256=None))
+    with pytest.raises(UserError, match="does not hold the weights of VGG16"):
+        load_distance("lpips")
 
 
 def test_neither_name_nor_file():
     with pytest.raises(UserError, match="--distance=psnr is neither lpips nor pixel"):
         load_distance("psnr")
-
-
-def test_offline_fetches_no_weights(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: pytest.fail("it was tried"))
-    with pytest.raises(UserError, match="--offline forbids to fetch"):
-        module.vgg16_weights(offline=True)
 
 
 class Demanding(torch.nn.Module):

@@ -1,0 +1,64 @@
+"""Published weight files: in a folder of the user's, in the cache, or fetched; always checked."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dnnlib.download import cached_path, download, file_sha256
+from dnnlib.errors import UserError
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A file of weights: its name, its URL, and the first digits of its SHA-256 where they are published."""
+
+    name: str
+    url: str
+    sha256: str | None = None
+
+
+VGG16 = WeightFile("vgg16-397923af.pth", "https://download.pytorch.org/models/vgg16-397923af.pth", "397923af")
+
+
+def locate(
+    weights: WeightFile,
+    needed_by: str,
+    *,
+    offline: bool = False,
+    cache_dir: str | os.PathLike | None = None,
+    folders: Sequence[str | os.PathLike] = (),
+) -> Path:
+    """Where the file lies: in the folder `ROOTED_DETECTOR_DIR`, in `folders`, or in the cache, else fetched there.
+
+    Args:
+        weights: which file.
+        needed_by: what it is for, in words that begin the message of an error.
+        offline: fetch nothing.
+        cache_dir: see `dnnlib.download`.
+        folders: where other programs keep the file.
+
+    Raises:
+        UserError: damaged, or not to be had; one line that says where to put it.
+    """
+    for folder in (os.environ.get("ROOTED_DETECTOR_DIR"), *folders):
+        path = Path(folder or "", weights.name)
+        if folder and path.is_file():
+            if weights.sha256 is not None and not file_sha256(path).startswith(weights.sha256):
+                raise UserError(
+                    f"{path} is damaged (its SHA-256 does not begin with {weights.sha256}); fetch {weights.url} again"
+                )
+            return path
+    try:
+        return download(weights.url, sha256=weights.sha256, cache_dir=cache_dir, offline=offline)
+    except UserError as error:
+        raise UserError(
+            f"{needed_by} needs {weights.name} from {weights.url}, which cannot be had ({_reason(error)}); save it as "
+            f"{cached_path(weights.url, cache_dir)} or put it in a folder and set ROOTED_DETECTOR_DIR to that folder"
+        ) from error
+
+
+def _reason(error: UserError) -> str:
+    if error.__cause__ is not None:
+        return f"{error.__cause__}"
+    return "not in the cache, and --offline was given" if "--offline" in f"{error}" else f"{error}"
