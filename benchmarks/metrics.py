@@ -10,7 +10,6 @@ else is larger here than with the real one. With one thread the processor time s
 import itertools
 import json
 import os
-import platform
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import metrics
+from benchmarks.measuring import machine
 from metrics.pretrained import open_detector
 from metrics.processes import BLOCK
 from metrics.results import installed_versions
@@ -65,6 +65,7 @@ def seconds(function: Callable[[], object]) -> tuple[float, float]:
 @click.option("--out", metavar="FILE", help="Write the result as JSON.")
 def main(count: int, channels: int, features: int, out: str | None) -> None:
     """Time generator, detector and evaluation."""
+    load_before = round(os.getloadavg()[0], 1)
     torch.manual_seed(0)
     G = Generator(
         GeneratorConfig(
@@ -96,10 +97,7 @@ def main(count: int, channels: int, features: int, out: str | None) -> None:
         total_seconds = seconds(lambda: metrics.compute([f"fid{count}_full"], **options))
     ratios = [total / (a + b) for total, a, b in zip(total_seconds, generator_seconds, detector_seconds, strict=True)]
     result = {
-        "command": f"python benchmarks/metrics.py --images={count} --channels={channels} --features={features}",
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f} before",
-        "versions": installed_versions(),
+        "machine": {**machine("cpu"), "load_before": load_before, "versions": installed_versions()},
         "images": count,
         "unit": "seconds as [wall clock, processor]",
         "generator": generator_seconds,
