@@ -1,17 +1,19 @@
 """The phases of a training step as data, and how one of them is run over its micro-batches."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 
-from dnnlib import UserError
 from torch_utils.distributed import World
 from torch_utils.timing import Stopwatch
 from training.config import TrainingConfig
-from training.cuda_graphs import GraphedMicroBatch, GraphMismatch
+from training.cuda_graphs import GraphedMicroBatch, GraphError
 from training.parameters import LazyAdam
 from training.randomness import seed_generators
+
+_warn = logging.getLogger("training").warning
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,9 @@ class PhaseRunner:
     Args:
         fake_labels: count -> labels [count, c_dim] drawn from those of the training set.
         accumulators: gives the tensors that phases add to besides the gradient; needed for CUDA graphs, which are
-            captured at a phase's first run. None runs phases eagerly.
+            captured at a phase's first run. None runs phases eagerly. Where one cannot be captured, all are run
+            eagerly from then on, with one line of notice.
+        log: takes that line.
     """
 
     def __init__(
@@ -62,11 +66,13 @@ class PhaseRunner:
         device: torch.device,
         fake_labels: Callable[[int], torch.Tensor],
         accumulators: Callable[[], list[torch.Tensor]] | None = None,
+        log: Callable[[str], object] = _warn,
     ) -> None:
         self._config, self._world, self._device, self._fake_labels = config, world, device, fake_labels
         self._rounds = config.batch_size // (world.size * config.batch_gpu)
-        self._accumulators = accumulators
+        self._accumulators, self._log = accumulators, log
         self._graphs: dict[str, GraphedMicroBatch] = {}
+        self._pool = torch.cuda.graph_pool_handle() if accumulators is not None and device.type == "cuda" else None
         self.stopwatch = Stopwatch(device)
 
     def run(self, phase: Phase, nimg: int, batch: Batch) -> torch.Tensor:
@@ -102,18 +108,22 @@ class PhaseRunner:
         return compute
 
     def _graph(self, phase: Phase, batch: Batch) -> Callable[..., None]:
-        """The captured micro-batch of a phase, made at its first run."""
-        if phase.name not in self._graphs:
-            size = self._config.batch_gpu
-            inputs = {"c": self._fake_labels(size), "real": batch.images[:size], "real_c": batch.labels[:size]}
-            try:
-                graph = GraphedMicroBatch(self._eager(phase), inputs, phase.optimizer.gradient, self._accumulators)
-            except GraphMismatch as error:
-                raise UserError(
-                    f"--cuda-graphs: {phase.name} differs from eager ({error}); leave the option out"
-                ) from error
-            self._graphs[phase.name] = graph
-        return self._graphs[phase.name]
+        """The captured micro-batch of a phase, made at its first run; the eager one where that is not possible."""
+        if phase.name in self._graphs:
+            return self._graphs[phase.name]
+        size, eager = self._config.batch_gpu, self._eager(phase)
+        inputs = {"c": self._fake_labels(size), "real": batch.images[:size], "real_c": batch.labels[:size]}
+        try:
+            graph = GraphedMicroBatch(eager, inputs, phase.optimizer.gradient, self._accumulators, self._pool)
+        except GraphError as error:
+            # The others as well: leaving a broken capture gives the device a new generator, which their graphs
+            # would not follow.
+            self._graphs.clear()
+            self._accumulators = None
+            self._log(f"warning: --cuda-graphs: the phases run without graphs, as {phase.name} has none: {error}")
+            return eager
+        self._graphs[phase.name] = graph
+        return graph
 
 
 def build_phases(config: TrainingConfig, objective: object, G_opt: LazyAdam, D_opt: LazyAdam) -> list[Phase]:

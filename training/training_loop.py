@@ -118,6 +118,7 @@ class TrainingRun:
             self.device,
             fake_label_source(self.dataset, self.device),
             self._accumulators if config.precision.cuda_graphs and self.device.type == "cuda" else None,
+            log=self.log,
         )
 
         # State, from the newest checkpoint or from the beginning.
