@@ -1,6 +1,7 @@
-"""What every test shares: the folders of optional data, and one thread per pytest worker."""
+"""What every test shares: the folders of optional data, the devices, and one thread per pytest worker."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,27 @@ def fixtures_dir() -> Path:
 def data_dir() -> Path:
     """The folder of real data to try with; the test is skipped where it is absent."""
     return _shared("data")
+
+
+_NEEDS_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=_NEEDS_GPU)])
+def device(request) -> Iterator[torch.device]:
+    """The processor, then the first GPU where there is one, without TensorFloat-32: float32 means float32 in both.
+
+    Draw on the processor and move: the generators of the two give different numbers.
+    """
+    if request.param == "cpu":
+        yield torch.device("cpu")
+        return
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark
+    matmul.allow_tf32 = cudnn.allow_tf32 = cudnn.benchmark = False
+    try:
+        yield torch.device("cuda", 0)
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
 
 
 @pytest.fixture(scope="session", autouse=True)

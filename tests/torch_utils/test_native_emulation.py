@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent))
 from cuda_emulation import Emulator
 
-from torch_utils.ops import bias_act_torch, upfirdn2d_torch
+from torch_utils.ops import bias_act_torch, upfirdn2d_torch, use_implementation
 from torch_utils.ops.activation import Options, activations
+from torch_utils.ops.bias_act import bias_act
 from torch_utils.ops.geometry import Geometry
-from torch_utils.ops.native import availability, derivatives
+from torch_utils.ops.native import availability, derivatives, library
 from torch_utils.ops.native import bias_act as native_bias_act
 from torch_utils.ops.native import upfirdn2d as native_upfirdn2d
+from torch_utils.ops.upfirdn2d import upfirdn2d
 
 pytestmark = pytest.mark.skipif(not Emulator.possible(), reason="no g++ to compile the CUDA sources as C++")
 
@@ -174,6 +176,42 @@ def test_bias_act_with_wide_indices(emulator, monkeypatch):
     monkeypatch.setattr(native_bias_act, "variant", lambda dtype, act, count: original(dtype, act, 2**31))
     y = native_bias_act.run(emulator, 0, x, b, None, None, options)
     torch.testing.assert_close(y, bias_act_torch.apply(x, b, options))
+
+
+@pytest.fixture
+def registered(emulator, monkeypatch):
+    """The registered operators run the kernels, with the gradients that are registered for them."""
+
+    def run_bias_act(order, x, b, grad, direction, options):
+        return native_bias_act.run(emulator, order, x, b, grad, direction, options)
+
+    def run_upfirdn2d(x, f, geometry, flip, gain):
+        return native_upfirdn2d.run(emulator, x, f, geometry, flip, gain)
+
+    monkeypatch.setattr(library, "_expressions", run_bias_act)
+    monkeypatch.setattr(upfirdn2d_torch, "apply", run_upfirdn2d)
+    emulator.ran.clear()
+    with use_implementation("native"):
+        yield
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("act", "clamp"), [("lrelu", 0.9), ("swish", None)])
+def test_numerical_derivatives_of_the_kernels(emulator, registered, act, clamp, layout):
+    torch.manual_seed(0)
+    x = torch.randn(1, 2, 3, 4, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
+    f = torch.tensor([[1.0, 2, 0], [3, -5, 7]]) / 9
+    b = torch.randn(2, dtype=torch.float64, requires_grad=True)
+
+    def run(x, b):
+        return upfirdn2d(bias_act(x, b, act=act, clamp=clamp), f, up=2, down=(1, 2), padding=2, gain=1.5)
+
+    assert torch.autograd.gradcheck(run, (x, b))
+    assert torch.autograd.gradgradcheck(run, (x, b))
+    kinds = {name.rsplit("_", 1)[0] for name in emulator.ran}
+    assert {"bias_act_0", "bias_act_1"} <= kinds
+    assert ("bias_act_2" in kinds) == (act == "swish")
+    assert any(name.startswith("upfirdn2d") for name in emulator.ran)
 
 
 def test_empty_batch(emulator):

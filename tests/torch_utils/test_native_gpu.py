@@ -1,4 +1,8 @@
-"""The CUDA kernels on a GPU against the PyTorch expressions: `pytest -m gpu`."""
+"""The CUDA kernels on a GPU against the PyTorch expressions: `pytest -m gpu`.
+
+The tests of the operators themselves run there as well, by the fixture `device`; here are the sizes, layouts and types
+that only kernels care about, and streams, threads and graphs.
+"""
 
 import threading
 
@@ -8,7 +12,6 @@ import torch
 from torch_utils.ops import describe_implementations, use_implementation
 from torch_utils.ops.activation import activations
 from torch_utils.ops.bias_act import bias_act
-from torch_utils.ops.grid_sample import gather_bilinear, grid_sample
 from torch_utils.ops.upfirdn2d import downsample2d, filter2d, setup_filter, upfirdn2d, upsample2d
 
 pytestmark = [
@@ -120,14 +123,6 @@ def test_gradcheck(choice):
         assert torch.autograd.gradgradcheck(run, (x, b), fast_mode=True)
 
 
-def test_opcheck():
-    x, b = torch.randn(2, 8, 7, 9, device="cuda", requires_grad=True), torch.randn(8, device="cuda", requires_grad=True)
-    operators = torch.ops.rooted_ops
-    torch.library.opcheck(operators.upfirdn2d.default, (x, SKEW.cuda(), [2, 1], [1, 2], [2, 1, 3, -1], False, 1.5))
-    torch.library.opcheck(operators.bias_act.default, (x, b, 1, "lrelu", 0.2, 1.4, 0.5))
-    torch.library.opcheck(operators.bias_act_slope.default, (x, x, b, 1, "lrelu", 0.2, 1.4, 0.5))
-
-
 def test_capture_in_a_graph():
     """First and second derivatives are captured and replayed with new input."""
     f = FIR.cuda()
@@ -171,10 +166,3 @@ def test_on_another_stream_and_thread():
     thread.join()
     with use_implementation("torch"):
         torch.testing.assert_close(found[0], filter2d(x, f), rtol=1e-4, atol=1e-5)
-
-
-def test_grid_sample_second_derivative():
-    image = torch.randn(1, 2, 5, 5, device="cuda", dtype=torch.float64, requires_grad=True)
-    grid = (torch.rand(1, 3, 3, 2, device="cuda", dtype=torch.float64) * 1.6 - 0.8).requires_grad_()
-    assert torch.autograd.gradgradcheck(grid_sample, (image, grid), fast_mode=True)
-    torch.testing.assert_close(grid_sample(image, grid), gather_bilinear(image, grid))

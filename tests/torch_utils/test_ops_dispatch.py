@@ -63,10 +63,10 @@ def test_choice_is_not_seen_by_other_threads_and_tasks():
 
 
 @pytest.mark.parametrize("choice", ["native", "torch"])
-def test_gradients_use_the_implementation_of_the_forward_pass(choice):
-    x = torch.randn(1, 2, 4, 4, requires_grad=True)
+def test_gradients_use_the_implementation_of_the_forward_pass(device, choice):
+    x = torch.randn(1, 2, 4, 4, device=device, requires_grad=True)
     with use_implementation(choice):
-        y = bias_act(upfirdn2d(x, torch.ones(2, 2), up=2), act="lrelu")
+        y = bias_act(upfirdn2d(x, torch.ones(2, 2, device=device), up=2), act="lrelu")
     other = "torch" if choice == "native" else "native"
     with use_implementation(other):
         (first,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)

@@ -1,17 +1,19 @@
-"""upfirdn2d against loops over its definition, the reference numbers, and numerical derivatives."""
+"""upfirdn2d against loops over its definition, the reference numbers, and numerical derivatives, on each device."""
 
 import json
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from torch_utils.ops import upfirdn2d_torch, use_implementation
 from torch_utils.ops.upfirdn2d import downsample2d, filter2d, setup_filter, upfirdn2d, upsample2d
 
-relaxed = settings(max_examples=60, deadline=None, derandomize=True)
+relaxed = settings(
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 
 def by_loops(x, f, up, down, padding, flip_filter, gain):
@@ -53,7 +55,7 @@ options = st.fixed_dictionaries(
     seed=st.integers(0, 99),
 )
 @pytest.mark.parametrize("choice", ["torch", "native"])
-def test_equals_loops(choice, options, taps, size, layout, channels, seed):
+def test_equals_loops(device, choice, options, taps, size, layout, channels, seed):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(2, channels, *size, dtype=torch.float64, generator=generator).contiguous(memory_format=layout)
     f = torch.randn(taps, generator=generator)
@@ -65,20 +67,21 @@ def test_equals_loops(choice, options, taps, size, layout, channels, seed):
     (up_x, up_y), (x0, x1, y0, y1) = options["up"], options["padding"]
     if size[0] * up_y + y0 + y1 < square.shape[0] or size[1] * up_x + x0 + x1 < square.shape[1]:
         with use_implementation(choice), pytest.raises(ValueError, match="nothing is left"):
-            upfirdn2d(x, f, **options)
+            upfirdn2d(x.to(device), f.to(device), **options)
         return
     expected = by_loops(x.numpy(), square, **{**options, "gain": sign})
     with use_implementation(choice):
-        found = upfirdn2d(x, f, **options)
-    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-10, atol=1e-10)
+        found = upfirdn2d(x.to(device), f.to(device), **options)
+    assert found.device == device
+    np.testing.assert_allclose(found.cpu().numpy(), expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("choice", ["torch", "native"])
 @pytest.mark.parametrize("requires_grad", [False, True])
-def test_equals_reference_numbers(fixtures_dir, choice, requires_grad):
+def test_equals_reference_numbers(fixtures_dir, device, choice, requires_grad):
     numbers = np.load(fixtures_dir / "ops_basic.npz")
     for case in json.loads(bytes(numbers["upfirdn_cases_json"])):
-        x, f, y = (torch.from_numpy(numbers[f"upfirdn{case['i']}.{name}"]) for name in "xfy")
+        x, f, y = (torch.from_numpy(numbers[f"upfirdn{case['i']}.{name}"]).to(device) for name in "xfy")
         with use_implementation(choice):
             found = upfirdn2d(
                 x.requires_grad_(requires_grad),
@@ -103,45 +106,50 @@ GRADIENT_CASES = [
 @pytest.mark.parametrize("choice", ["torch", "native"])
 @pytest.mark.parametrize("options", GRADIENT_CASES)
 @pytest.mark.parametrize("f", [torch.tensor([[1.0, 2, 0], [3, 5, 7]]), torch.tensor([1.0, 3, 3, 1]) / 8])
-def test_gradients(choice, options, f):
-    x = torch.randn(1, 2, 5, 6, dtype=torch.float64, requires_grad=True)
+def test_gradients(device, choice, options, f):
+    f = f.to(device)
+    x = torch.randn(1, 2, 5, 6, dtype=torch.float64).to(device).requires_grad_()
     with use_implementation(choice):
         run = lambda x: upfirdn2d(x, f, **options)  # noqa: E731
         assert torch.autograd.gradcheck(run, x)
         assert torch.autograd.gradgradcheck(run, x)
 
 
-def test_gradients_of_any_order():
+def test_gradients_of_any_order(device):
     """The gradient of |A x|^2 / 2 is A'A x; taking it again and again gives (A'A)^(2^n - 1) x."""
-    x = torch.randn(1, 1, 4, 5, dtype=torch.float64, requires_grad=True)
-    run = lambda x: upfirdn2d(x, torch.tensor([[1.0, 2], [3, 4]]) / 10, up=2, padding=1)  # noqa: E731
+    x = torch.randn(1, 1, 4, 5, dtype=torch.float64).to(device).requires_grad_()
+    f = torch.tensor([[1.0, 2], [3, 4]], device=device) / 10
+    run = lambda x: upfirdn2d(x, f, up=2, padding=1)  # noqa: E731
     y = run(x)
     for _ in range(4):
         (y,) = torch.autograd.grad(y.square().sum() / 2, x, create_graph=True)
-    columns = torch.stack([run(e.reshape(1, 1, 4, 5)).flatten() for e in torch.eye(20, dtype=torch.float64)], dim=1)
+    columns = torch.stack([run(e.reshape(1, 1, 4, 5)).flatten() for e in torch.eye(20).to(x)], dim=1)
     expected = torch.linalg.matrix_power(columns.t() @ columns, 8) @ x.flatten()
     torch.testing.assert_close(y.flatten(), expected)
 
 
-def test_the_filter_can_be_learned():
-    f = torch.randn(3, 4, dtype=torch.float64, requires_grad=True)
-    x = torch.randn(2, 3, 5, 6, dtype=torch.float64, requires_grad=True)
+def test_the_filter_can_be_learned(device):
+    f = torch.randn(3, 4, dtype=torch.float64).to(device).requires_grad_()
+    x = torch.randn(2, 3, 5, 6, dtype=torch.float64).to(device).requires_grad_()
     run = lambda x, f: upfirdn2d(x, f, up=2, down=(1, 2), padding=3, gain=1.5)  # noqa: E731
-    assert torch.autograd.gradcheck(run, (x, f))
+    assert torch.autograd.gradcheck(run, (x, f), nondet_tol=1e-10)
     with use_implementation("native"):
         assert torch.autograd.grad(run(x, f).sum(), f)[0].abs().max() > 0
 
 
+@pytest.mark.parametrize("choice", ["torch", "native"])
 @pytest.mark.parametrize(("few_channels", "separable"), [(0, False), (0, True), (8, True)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_dtypes_and_layouts(monkeypatch, few_channels, separable, dtype, layout):
+def test_dtypes_and_layouts(monkeypatch, device, choice, few_channels, separable, dtype, layout):
     monkeypatch.setattr(upfirdn2d_torch, "FEW_CHANNELS", few_channels)
-    x = torch.randn(2, 8, 9, 10)
-    f = setup_filter([1, 3, 3, 1], separable=separable)
+    x = torch.randn(2, 8, 9, 10).to(device)
+    f = setup_filter([1, 3, 3, 1], separable=separable, device=device)
     for operator in (upsample2d, downsample2d, filter2d):
-        expected = operator(x.double(), f)
-        found = operator(x.to(dtype).contiguous(memory_format=layout), f)
+        with use_implementation("torch"):
+            expected = operator(x.double(), f)
+        with use_implementation(choice):
+            found = operator(x.to(dtype).contiguous(memory_format=layout), f)
         assert found.dtype == dtype
         assert found.is_contiguous(memory_format=layout)
         tolerance = 4 * torch.finfo(dtype).eps
@@ -149,8 +157,8 @@ def test_dtypes_and_layouts(monkeypatch, few_channels, separable, dtype, layout)
 
 
 @pytest.mark.parametrize("f", [None, setup_filter([1, 3, 3, 1]), setup_filter(range(1, 13)), setup_filter([1, 1])])
-def test_helpers_keep_the_level_and_give_the_expected_size(f):
-    x = torch.ones(1, 3, 12, 14)
+def test_helpers_keep_the_level_and_give_the_expected_size(device, f):
+    x, f = torch.ones(1, 3, 12, 14, device=device), None if f is None else f.to(device)
     up, down, same = upsample2d(x, f, up=(2, 3)), downsample2d(x, f, down=(2, 3)), filter2d(x, f)
     assert up.shape == (1, 3, 36, 28)
     assert down.shape == (1, 3, 4, 7)
@@ -161,9 +169,9 @@ def test_helpers_keep_the_level_and_give_the_expected_size(f):
         torch.testing.assert_close(centre, torch.ones_like(centre))
 
 
-def test_enlargement_keeps_the_level():
-    y = upsample2d(torch.ones(1, 1, 8, 8), setup_filter([1, 3, 3, 1]))
-    torch.testing.assert_close(y[:, :, 1:-1, 1:-1], torch.ones(1, 1, 14, 14))
+def test_enlargement_keeps_the_level(device):
+    y = upsample2d(torch.ones(1, 1, 8, 8, device=device), setup_filter([1, 3, 3, 1], device=device))
+    torch.testing.assert_close(y[:, :, 1:-1, 1:-1], torch.ones(1, 1, 14, 14, device=device))
 
 
 def test_setup_filter():
