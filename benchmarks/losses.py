@@ -1,7 +1,7 @@
 """Time and memory of the rooted losses beside `torch.nn.functional.cross_entropy`, as JSON lines.
 
     python benchmarks/losses.py                                       # the CPU, eager
-    python benchmarks/losses.py --device=cuda --compile --dtype=bfloat16
+    python benchmarks/losses.py --device=cuda --compile --dtype=float32 --dtype=bfloat16 --json=losses.json
 
 Per shape and loss one line: median, fastest and quartiles of forward + backward in milliseconds, the median of the
 ratio to cross-entropy in the same round, and the bytes of size (N, C) or more that are kept for the backward pass.
@@ -11,12 +11,16 @@ The losses take turns within a round, so that slow spells of the machine meet al
 import json
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import torch
 import torch.nn.functional as F
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dnnlib.cli import door
 from dnnlib.errors import UserError
@@ -58,7 +62,8 @@ def measure(shape: tuple[int, int], device: str, dtype: torch.dtype, compiled: b
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(shape, generator=generator).to(device, dtype).requires_grad_(True)
     target = torch.randint(shape[1], shape[:1], generator=generator).to(device)
-    losses = {name: torch.compile(loss) if compiled else loss for name, loss in LOSSES.items()}
+    # Not for shapes that vary: each is compiled for itself, as in training.
+    losses = {name: torch.compile(loss, dynamic=False) if compiled else loss for name, loss in LOSSES.items()}
     for loss in losses.values():
         for _ in range(3):
             forward_backward_ms(loss, logits, target)
@@ -103,12 +108,28 @@ def _shape(text: str) -> tuple[int, int]:
 @click.command(help=__doc__.split("\n\n")[0])
 @click.option("--shape", "shapes", multiple=True, default=["4096x1000", "8192x32000"], show_default=True)
 @click.option("--device", default="cpu", show_default=True)
-@click.option("--dtype", type=click.Choice(["float32", "bfloat16", "float16"]), default="float32", show_default=True)
+@click.option(
+    "--dtype",
+    "dtypes",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    multiple=True,
+    default=["float32"],
+    show_default=True,
+)
 @click.option("--compile", "compiled", is_flag=True, help="Compile every loss with torch.compile, cross-entropy too.")
 @click.option("--rounds", type=click.IntRange(min=2), default=15, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads; torch's choice if left out.")
+@click.option("--json", "json_path", type=Path, help="Write all lines to this file, too.")
 @door
-def main(shapes: tuple[str, ...], device: str, dtype: str, compiled: bool, rounds: int, threads: int | None) -> None:
+def main(
+    shapes: tuple[str, ...],
+    device: str,
+    dtypes: tuple[str, ...],
+    compiled: bool,
+    rounds: int,
+    threads: int | None,
+    json_path: Path | None,
+) -> None:
     """Print one JSON line for the machine, then one per shape and loss."""
     sizes = [_shape(text) for text in shapes]
     if device.startswith("cuda") and not torch.cuda.is_available():
@@ -117,10 +138,16 @@ def main(shapes: tuple[str, ...], device: str, dtype: str, compiled: bool, round
         torch.set_num_threads(threads)
     name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor()
     machine = {"device": device, "name": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
-    print(json.dumps({**machine, "compiled": compiled, "rounds": rounds}))
-    for shape in sizes:
-        for record in measure(shape, device, getattr(torch, dtype), compiled, rounds):
-            print(json.dumps(record), flush=True)
+    machine |= {"compiled": compiled, "rounds": rounds}
+    print(json.dumps(machine))
+    records: list[dict] = []
+    for dtype in dtypes:
+        for shape in sizes:
+            for record in measure(shape, device, getattr(torch, dtype), compiled, rounds):
+                print(json.dumps(record), flush=True)
+                records.append(record)
+            if json_path is not None:  # after each shape: a benchmark may run out of time
+                json_path.write_text(json.dumps({"machine": machine, "losses": records}, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -36,19 +36,27 @@ def seconds(function: Callable[[], None], device: torch.device, repeats: int, cp
 
 
 def machine(device: str) -> dict:
-    name = torch.cuda.get_device_name() if device == "cuda" else _processor()
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    """What numbers depend on: the device ("cpu", "cuda", ...), threads, versions, commit, date and command line."""
     return {
-        "device": name,
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else _processor(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "python": platform.python_version(),
-        "commit": commit.stdout.strip(),
+        "commit": _commit(),
         "date": time.strftime("%Y-%m-%d"),
         "command": " ".join(["python", *sys.argv]),
     }
+
+
+def _commit() -> str:
+    """Empty where there is no git, or no history."""
+    try:
+        found = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return ""
+    return found.stdout.strip()
 
 
 def _processor() -> str:

@@ -2,6 +2,7 @@
 
     python benchmarks/precision.py --outdir=precision
     python benchmarks/precision.py --outdir=precision --data=faces64.zip --subset=200
+    python benchmarks/precision.py --outdir=precision --device=cuda --kimg=16 --jobs=3
 
 Runs are ordinary training runs of the demo preset, continued if interrupted. The table gives the final value of the
 metric; the difference means something only where it is larger than what another seed does.
@@ -13,12 +14,15 @@ import sys
 from pathlib import Path
 
 import click
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.measuring import machine
 from comparison.runner import Job, pending, run_jobs
 from comparison.statistics import bootstrap_interval
+from dnnlib import UserError
+from dnnlib.cli import door
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -30,13 +34,18 @@ PRECISIONS = ("fp32", "bf16")
 @click.option("--kimg", default=8.0, show_default=True, help="Length of each run.")
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--metric", default="swd2k", show_default=True)
-@click.option("--jobs", default=2, show_default=True, help="Runs at a time.")
+@click.option("--jobs", default=2, show_default=True, help="Runs at a time; several share one GPU.")
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
 @click.option("--json", "json_path", type=Path, help="Where to write the numbers.")
 @click.argument("train_flags", nargs=-1)
+@door
 def main(outdir: Path, data: str | None, subset: int | None, kimg: float, seeds: int, metric: str, jobs: int,
-         json_path: Path | None, train_flags: tuple[str, ...]) -> None:  # fmt: skip
+         device: str, json_path: Path | None, train_flags: tuple[str, ...]) -> None:  # fmt: skip
     """Train in both precisions with several seeds; what follows `--` goes to every train.py."""
-    flags = ["--preset=demo", *train_flags, f"--kimg={kimg:g}", f"--tick={kimg:g}", "--snap=1", f"--metrics={metric}"]
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device=cuda: this machine has no CUDA device; use --device=cpu")
+    flags = ["--preset=demo", *train_flags, f"--device={device}", f"--kimg={kimg:g}", f"--tick={kimg:g}"]
+    flags += ["--snap=1", f"--metrics={metric}"]
     flags += [f"--data={data}"] if data else []
     flags += [f"--subset={subset}"] if subset else []
     folders = {(p, seed): outdir / f"{p}-seed{seed}" for seed in range(seeds) for p in PRECISIONS}
@@ -51,7 +60,7 @@ def main(outdir: Path, data: str | None, subset: int | None, kimg: float, seeds:
     of = {p: [values[p, seed] for seed in range(seeds)] for p in PRECISIONS}
     differences = [b - a for a, b in zip(of["fp32"], of["bf16"], strict=True)]
     result = {
-        "machine": machine("cpu"),
+        "machine": machine(device),
         "metric": metric,
         "kimg": kimg,
         "final": of,

@@ -1,0 +1,190 @@
+"""Whether anything is broken, in less than a minute: kernels, training steps, graphs, continuation, generation.
+
+    python benchmarks/quick.py --device=cuda --json=quick.json
+
+Each check says `ok` or `FAILED`, its seconds and one line; the others run all the same. The exit status is 1 if any
+failed. The kernels that it compiles are in the cache afterwards, so that what follows does not wait for them.
+"""
+
+import concurrent.futures
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.measuring import machine, synchronize
+from benchmarks.training import build
+from dnnlib import UserError
+from dnnlib.cli import door
+from torch_utils.ops import describe_implementations, use_implementation
+from training.precision import cpu_has_bf16_units
+
+BATCH = 8
+
+
+def resolution(device: torch.device) -> int:
+    """Of the `auto` configuration whose phases are run: on the CPU the smallest."""
+    return 64 if device.type == "cuda" else 8
+
+
+def operators(device: torch.device) -> str:
+    """On a GPU the CUDA kernels must be in use."""
+    text = describe_implementations()
+    assert device.type == "cpu" or text.startswith("operators: CUDA kernels"), text
+    return text
+
+
+def compilation(device: torch.device) -> str:
+    """Every kernel that the networks and the augmentation launch, for this GPU."""
+    from torch_utils.ops.geometry import Geometry
+    from torch_utils.ops.native import bias_act, kernels, upfirdn2d
+
+    if device.type == "cpu":
+        return "none needed"
+    ones, none = (1, 1), (0, 0, 0, 0)
+    square = [(Geometry(up, down, none), (4, 4)) for up, down in ((ones, ones), ((2, 2), ones), (ones, (2, 2)))]
+    long = [
+        (Geometry(up, down, none), (1, 12) if 2 in (up[0], down[0]) else (12, 1))
+        for pair in ((2, 1), (1, 2))
+        for up, down in ((pair, ones), (ones, pair))
+    ]
+    wanted = [
+        variant
+        for dtype in kernels.SCALARS
+        for geometry, taps in square + long
+        for variant in upfirdn2d.variants(dtype, geometry, taps).values()
+    ]
+    wanted += [bias_act.variant(dtype, act, 1) for dtype in kernels.SCALARS for act in ("lrelu", "tanh")]
+    wanted = list(dict.fromkeys(wanted))
+    major, minor = torch.cuda.get_device_capability(device)
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        sizes = list(pool.map(lambda variant: len(kernels.binary(variant, 10 * major + minor)), wanted))
+    return f"{len(sizes)} kernels for sm_{10 * major + minor}"
+
+
+def training_step(precision: str) -> Callable[[torch.device], str]:
+    """A step with all phases and the implementation that `--ops=native` insists on."""
+
+    def check(device: torch.device) -> str:
+        if device.type == "cpu" and precision == "bf16" and not cpu_has_bf16_units():
+            return "left out: this processor does not multiply bfloat16 natively"
+        run = build(resolution(device), BATCH, precision, device.type, cuda_graphs=False)
+        with use_implementation("native" if device.type == "cuda" else "auto"):
+            run._step()
+        assert run.G_opt.skipped + run.D_opt.skipped == 0, "a gradient is not finite"
+        assert all(parameter.isfinite().all() for parameter in run.G_ema.parameters())
+        return f"{resolution(device)} x {resolution(device)}, {run.config.precision.dtype}"
+
+    return check
+
+
+def agreement(device: torch.device) -> str:
+    """The gradients of all phases with and without the kernels."""
+    run = build(resolution(device), BATCH, "fp32", device.type, cuda_graphs=False)
+    batch, worst = run._real_batch(), 0.0
+    for phase in run.phases:
+        gradients = []
+        for choice in ("auto", "torch"):
+            with use_implementation(choice):
+                run.runner.accumulate(phase, 0, batch)
+            gradients.append(phase.optimizer.gradient.clone())
+        worst = max(worst, float((gradients[0] - gradients[1]).norm() / gradients[1].norm()))
+    assert worst < 1e-3, f"they differ by {worst:.2g} of their length"
+    if device.type == "cuda":
+        from torch_utils.ops.native import availability
+
+        assert availability.of_device(device.index).failure is None, availability.of_device(device.index).failure
+    return f"gradients differ by at most {worst:.1g} of their length"
+
+
+def graphs(device: torch.device) -> str:
+    """Steps from CUDA graphs of all phases."""
+    if device.type == "cpu":
+        return "none on the CPU"
+    run, lines = build(resolution(device), BATCH, "bf16", device.type, cuda_graphs=True), []
+    run.runner._log = lines.append
+    for _ in range(2):
+        run._step()
+    assert not lines, lines[0]
+    assert run.G_opt.skipped + run.D_opt.skipped == 0, "a gradient is not finite"
+    return f"graphs of {', '.join(run.runner._graphs)}"
+
+
+def continuation(device: torch.device) -> str:
+    """A checkpoint is written and loaded, and the next step does the same."""
+    from torch_utils.distributed import World
+    from training.training_loop import Housekeeping, TrainingRun
+
+    run = build(resolution(device), BATCH, "fp32", device.type, cuda_graphs=False)
+    run._step()
+    run.checkpoints.save(run.progress.nimg)
+    again = TrainingRun(run.config, run.run, World(), Housekeeping(progress_bar=False))
+    assert again.continued
+    before = flat(again.G)
+    run._step()
+    again._step()
+    there, here = flat(run.G), flat(again.G)
+    difference = float((there - here).norm() / (there - before).norm())
+    assert difference < 0.1, f"the next steps differ by {difference:.2g} of their length"
+    return f"the next steps differ by {difference:.1g} of their length"
+
+
+def flat(network: torch.nn.Module) -> torch.Tensor:
+    """A copy of all parameters in one tensor."""
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+def generation(device: torch.device) -> str:
+    """Images per second, in the format that `--precision=auto` takes."""
+    from benchmarks.tools import generation as generate
+
+    size = resolution(device)
+    rate = generate(size, "auto", device, BATCH)["images_per_second"]
+    return f"{rate:.0f} images/s at {size} x {size}"
+
+
+CHECKS: dict[str, Callable[[torch.device], str]] = {
+    "operators": operators,
+    "compilation": compilation,
+    "step in float32": training_step("fp32"),
+    "step in bfloat16": training_step("bf16"),
+    "agreement": agreement,
+    "graphs": graphs,
+    "continuation": continuation,
+    "generation": generation,
+}
+
+
+@click.command(help=__doc__.split("\n\n")[0])
+@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cuda", show_default=True)
+@click.option("--json", "json_path", type=Path, help="Write the outcomes here.")
+@door
+def main(device: str, json_path: Path | None) -> None:
+    """Run all checks."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device=cuda: this machine has no CUDA device; use --device=cpu")
+    place, checks = torch.device(device, 0) if device == "cuda" else torch.device(device), {}
+    for name, check in CHECKS.items():
+        start = time.perf_counter()
+        try:
+            said, ok = check(place), True
+            synchronize(place)
+        except Exception as error:
+            traceback.print_exc()
+            said, ok = f"{type(error).__name__}: {error}".splitlines()[0], False
+        checks[name] = {"ok": ok, "seconds": round(time.perf_counter() - start, 1), "said": said}
+        print(f"{'ok    ' if ok else 'FAILED'} {checks[name]['seconds']:6.1f} s  {name}: {said}", flush=True)
+        if json_path is not None:
+            json_path.write_text(json.dumps({"machine": machine(device), "checks": checks}, indent=2) + "\n")
+    sys.exit(0 if all(check["ok"] for check in checks.values()) else 1)
+
+
+if __name__ == "__main__":
+    main()

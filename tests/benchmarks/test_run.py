@@ -1,0 +1,172 @@
+"""The command that runs all benchmarks: its verdicts on made-up results, time limits, merging, and mistakes."""
+
+import json
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from benchmarks import run
+from benchmarks.goals import goals, table
+
+
+def operator(use, share, shape=(16, 64, 256, 256), dtype="bf16", implementation="auto"):
+    shares = {f"{order}_share_of_copy": share for order in ("forward", "gradient", "second")}
+    return {"use": use, "shape": list(shape), "dtype": dtype, "implementation": implementation, **shares}
+
+
+def case(resolution, batch, seconds, **more):
+    found = {"resolution": resolution, "batch": batch, "sec_per_kimg": seconds}
+    return {**found, "precision": "bfloat16", "cuda_graphs": False, **more}
+
+
+GPU = {
+    "quick": {"checks": {"operators": {"ok": True}, "graphs": {"ok": False}}},
+    "tests-ops": {"passed": 900},
+    "tests-training": {"passed": 5, "failed": 1, "unfinished": 1},
+    "ops": {
+        "operators": [
+            operator("D skip down", 0.85),
+            operator("D filter before down-convolution", 0.7, dtype="fp32"),
+            operator("D skip down", 0.1, shape=(16, 512, 8, 8)),  # small
+            operator("D skip down", 0.2, implementation="torch"),
+            operator("bias_act lrelu", 0.9),
+            operator("augmentation grid_sample", 0.3),
+        ]
+    },
+    "step": {"cases": [case(64, 32, 1.9), case(64, 8, 0.5), case(256, 16, 2.9)]},
+    "step-graphs": {"cases": [case(64, 32, 1.2, cuda_graphs=True)]},
+}
+CPU = {
+    "step": {
+        "cases": [
+            {"resolution": 32, "batch": 16, "precision": "float32", "share_of_convolution_rate": 0.83,
+             "peak_memory_gib": 3.3},
+        ]
+    },
+    "tools": {"start_up_seconds": {"import_rooted_adds": 0.06, "train_help": 0.5, "one_step_and_exit": 9}},
+    "metrics": {"evaluation / (generator + detector)": [1.2, 1.1]},
+}  # fmt: skip
+
+
+def verdicts(results, device):
+    return {goal.what: (goal.verdict, goal.where) for goal in goals(results, device)}
+
+
+def test_verdicts_on_a_gpu():
+    found = verdicts(GPU, "cuda")
+    assert found["quick checks that fail"] == ("not reached", "graphs")
+    assert found["tests-ops: tests that fail or did not end"] == ("reached", "900 pass")
+    assert found["tests-training: tests that fail or did not end"][0] == "not reached"
+    verdict, where = found["upfirdn2d forward: share of the copy rate, large shapes"]
+    assert verdict == "not reached"
+    assert where == "1 of 2 shapes reach it; lowest: D filter before down-convolution, 16 x 64 x 256 x 256, fp32"
+    assert found["bias_act gradient: share of the copy rate, large shapes"][0] == "reached"
+    assert found["64 x 64, batch 32: s/kimg"] == ("reached", "bfloat16, CUDA graphs")
+    assert found["256 x 256, batch 16: s/kimg"] == ("reached", "bfloat16, eager")
+    assert [goal.found for goal in goals(GPU, "cuda") if goal.what.startswith("tests-training")] == [2]
+
+
+def test_verdicts_on_a_cpu():
+    found = verdicts(CPU, "cpu")
+    assert found["float32 step: share of the convolution rate"][0] == "reached"
+    assert found["bfloat16 step: share of the convolution rate"] == (
+        "not measured", "this processor does not multiply bfloat16 natively",
+    )  # fmt: skip
+    assert found["peak memory of a step: GB"] == ("not reached", "float32")  # 3.3 GiB are 3.54 GB
+    assert found["import rooted adds: s"][0] == "not reached"
+    assert found["train.py --help: s"][0] == "reached"
+    assert found["evaluation / (generator + detector), on the clock"] == ("reached", "processor time: 1.10")
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_what_was_not_measured_is_not_reached(device):
+    found = goals({}, device)
+    assert len(found) >= 6
+    assert {goal.verdict for goal in found} == {"not measured"}
+    text = table(found)
+    assert text.count("not measured") == len(found)
+    assert len({line.count("|") for line in text.splitlines()}) == 1
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_every_stage_is_a_program_of_the_project(device, tmp_path):
+    for name, stage in run.stages(device).items():
+        line = stage.line(tmp_path, name)
+        assert line[0] == sys.executable
+        assert (run.ROOT / line[1]).is_file() or line[1:3] == ["-m", "pytest"]
+        assert "{" not in " ".join(line)
+
+
+def test_the_three_calls_in_the_docstring_name_all_stages():
+    named = [word.partition("=")[2] for word in run.__doc__.split() if word.startswith("--stages=")]
+    named.remove("none")
+    assert sorted(",".join(named).split(",")) == sorted(run.stages("cuda"))
+
+
+class Python(run.Stage):
+    """A stage that runs a program text."""
+
+    def line(self, out, name):
+        return [sys.executable, "-c", *(part.format(json=out / f"{name}.json") for part in self.command)]
+
+
+PROGRAMS = {
+    "writes": Python(("import pathlib, sys; pathlib.Path(sys.argv[1]).write_text('[1]')", "{json}")),
+    "fails": Python(("raise SystemExit('it is broken')",)),
+    "tests-ops": Python(("print('2 failed, 7 passed, 3 skipped in 4.56s (0:00:04)'); raise SystemExit(1)",)),
+    "hangs": Python(
+        ("import time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('as far as it came')",), limit=2
+    ),
+}
+
+
+@pytest.fixture
+def call(monkeypatch, tmp_path):
+    monkeypatch.setattr(run, "stages", lambda device: dict(PROGRAMS))
+
+    def invoke(*arguments, out="a"):
+        result = CliRunner().invoke(run.main, [f"--out={tmp_path / out}", *arguments])
+        return result, tmp_path / out
+
+    return invoke
+
+
+def test_a_stage_that_fails_or_hangs_does_not_end_the_others(call):
+    result, out = call()
+    assert result.exit_code == 0, result.output
+    ran = json.loads((out / "summary.json").read_text())["stages"]
+    assert list(ran) == list(PROGRAMS)
+    assert ran["writes"]["status"] == 0
+    assert ran["writes"]["result"] == [1]
+    assert ran["fails"]["status"] == 1
+    assert "it is broken" in ran["fails"]["log"]
+    assert ran["tests-ops"]["result"] == {"failed": 2, "passed": 7, "skipped": 3}
+    assert ran["hangs"]["status"] == "time limit"
+    assert "as far as it came" in ran["hangs"]["log"]
+    assert "| fails | 1 |" in (out / "summary.md").read_text()
+
+
+def test_results_are_added_and_merged(call):
+    call("--stages=writes", out="a")
+    call("--stages=fails", out="b")
+    result, out = call("--stages=none", f"--merge={call('--stages=writes', out='a')[1]}", out="b")
+    assert result.exit_code == 0, result.output
+    assert set(json.loads((out / "summary.json").read_text())["stages"]) == {"writes", "fails"}
+
+
+def test_the_budget_is_kept(call):
+    _, out = call("--budget=30")
+    ran = json.loads((out / "summary.json").read_text())["stages"]
+    assert {stage["status"] for stage in ran.values()} == {"not started: the budget is spent"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--stages=writes,walks"], "there is no walks"), (["--stages=none", "--merge=nowhere"], "--merge=nowhere")],
+)
+def test_mistakes_are_named(call, arguments, message):
+    result, _ = call(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert message in result.stderr
