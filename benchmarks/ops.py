@@ -7,11 +7,8 @@ gradient, and the rate of the bytes that must move at least (each input read onc
 share of the rate of a plain copy into existing memory of the same amount. On a GPU each implementation is measured.
 """
 
-import contextlib
 import functools
 import json
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +22,7 @@ import torch.nn.functional as F
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.measuring import machine  # noqa: E402
 from dnnlib import atomic_write  # noqa: E402
 from dnnlib.cli import IntegerRanges, door  # noqa: E402
 from torch_utils.allocator import keep_freed_memory  # noqa: E402
@@ -183,22 +181,10 @@ def convolution_rates(resolution: int, batch: int, dtype: torch.dtype, watch: St
 def provenance(watch: Stopwatch) -> dict[str, object]:
     """What the numbers depend on."""
     device = watch.device
-    processor = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):
-        text = Path("/proc/cpuinfo").read_text()
-        processor = next(line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name"))
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
     return {
-        "command": " ".join(["python", "benchmarks/ops.py", *sys.argv[1:]]),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else processor,
-        "threads": torch.get_num_threads(),
+        **machine(device.type),
         "clock": "processor time of the process" if watch.cpu_time else "wall",
-        "torch": torch.__version__,
         "cuda": torch.version.cuda if device.type == "cuda" else None,
-        "python": platform.python_version(),
-        "commit": commit,
         "operators": describe_implementations(),
     }
 
@@ -230,7 +216,6 @@ def table(report: dict) -> str:
 @click.option("--repeats", type=click.IntRange(min=1), default=9, show_default=True)
 @click.option("--threads", type=click.IntRange(min=1), help="Of PyTorch on the CPU; default all.")
 @click.option("--cpu-time", is_flag=True, help="Time by the processor, with --threads=1 on a busy machine.")
-@click.option("--date", help="Date to write beside the numbers; default today.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write <out>.json and <out>.md; default the screen.")
 @door
 def main(
@@ -241,7 +226,6 @@ def main(
     repeats: int,
     threads: int | None,
     cpu_time: bool,
-    date: str | None,
     out: Path | None,
 ) -> None:
     where = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
@@ -250,7 +234,7 @@ def main(
         torch.set_num_threads(threads)
     keep_freed_memory()
     watch = Stopwatch(place, repeats, cpu_time)
-    report: dict = {"provenance": {"date": date or time.strftime("%Y-%m-%d"), **provenance(watch)}}
+    report: dict = {"provenance": provenance(watch)}
     report |= {"operators": [], "convolutions": []}
     seen = set()
     for name in dtypes.split(","):

@@ -120,7 +120,7 @@ def measure(
         "resolution": resolution,
         "batch": config.batch_size,
         "precision": config.precision.dtype,
-        "cuda_graphs": cuda_graphs,
+        "cuda_graphs": bool(run.runner._graphs),
         "channels_last": config.precision.channels_last,
         "phases": phases,
         "sec_per_kimg": step / config.batch_size * 1000,

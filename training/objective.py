@@ -76,7 +76,7 @@ class Objective:
         images, ws = self._generate(z[:size], c[:size])
         lengths = path_lengths(images, ws)
         mean = self.pl_mean.lerp(lengths.detach().mean(), self.options.pl_decay)
-        self._pl_lengths += torch.stack([lengths.detach().sum(), lengths.new_tensor(float(size))])
+        self._pl_lengths += torch.stack([lengths.detach().sum(), lengths.new_full([], float(size))])
         penalty = (lengths - mean).square()
         loss = penalty * self.options.pl_weight
         self.report("Loss/pl_penalty", penalty)
