@@ -19,7 +19,7 @@ MODES = {"L": 1, "RGB": 3, "RGBA": 4}
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_MODES = {0: "L", 2: "RGB", 6: "RGBA"}
-_DECODE_ERRORS = (
+DECODE_ERRORS = (
     OSError,
     SyntaxError,
     ValueError,
@@ -30,6 +30,7 @@ _DECODE_ERRORS = (
     zlib.error,
     Image.DecompressionBombError,
 )
+"""What Pillow raises for damaged files, depending on where the damage is."""
 
 
 class ImageHeader(NamedTuple):
@@ -167,7 +168,7 @@ def check_square(shape: tuple[int, int, int], label: str) -> None:
 def _decoding(label: str) -> Iterator[None]:
     try:
         yield
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         reason = "not an image format that PIL knows" if "cannot identify" in str(error) else error
         raise UserError(
             f"{label} cannot be read as an image ({reason}); remove it, "

@@ -72,7 +72,7 @@ def test_inception(run, tmp_path, monkeypatch):
     assert "FID at n images" in words
     assert "Features: Inception-v3 of 2015." in words
 
-    monkeypatch.setattr("metrics.pretrained.download", lambda url, **_: _refuse(url))
+    monkeypatch.setattr("dnnlib.weights.download", lambda url, **_: _refuse(url))
     done, _, _ = run("--detector=inception")
     assert done.exit_code == 2
     assert done.stderr.count("\n") == 1

@@ -1,30 +1,16 @@
 """What a data set is made from: items that open as PIL images, whatever they lie in."""
 
 import io
-import struct
-import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
 
 from dnnlib import UserError
+from training.dataset_images import DECODE_ERRORS
 
 Label = int | list[float] | None
 Box = tuple[int, int, int, int]
-
-DECODE_ERRORS = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    IndexError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    Image.DecompressionBombError,
-)
-
 
 _ORIENTATION = 0x0112
 _ROTATED = range(5, 9)  # EXIF orientations that exchange width and height

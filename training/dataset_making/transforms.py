@@ -3,7 +3,8 @@
 import numpy as np
 from PIL import Image, ImageOps
 
-from training.dataset_making.source import DECODE_ERRORS, Box, Problem, one_line
+from training.dataset_images import DECODE_ERRORS
+from training.dataset_making.source import Box, Problem, one_line
 
 TOO_SMALL = "too small"
 
