@@ -104,8 +104,7 @@ def _vgg16(path: Path, device: torch.device) -> Detector:
 
 def _lpips(path: Path, device: torch.device) -> Detector:
     _library("lpips", "lpips")
-    _require_plain_tensors(path)
-    network = lpips_vgg16(path).to(device)
+    network = lpips_vgg16(_require_plain_tensors(path)).to(device)
     return Detector(
         "LPIPS 0.1 on VGG16",
         path,

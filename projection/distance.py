@@ -164,7 +164,7 @@ def _published_lpips(offline: bool) -> torch.nn.Module:
     except UserError as error:
         raise UserError(f"{error}; --distance=pixel needs no file") from error
     try:
-        return lpips_vgg16(path)
+        return lpips_vgg16(torch.load(path, map_location="cpu", weights_only=True))
     except (KeyError, RuntimeError, pickle.UnpicklingError) as error:
         raise UserError(
             f"--distance=lpips: {path} does not hold the weights of VGG16; fetch {VGG16.url} again"

@@ -1,22 +1,20 @@
-"""LPIPS 0.1 on VGG16 (Zhang et al. 2018), as the package `lpips` computes it, from a weight file of torchvision."""
+"""LPIPS 0.1 on VGG16 (Zhang et al. 2018), as the package `lpips` computes it, with torchvision's weights."""
 
-import os
 import warnings
+from collections.abc import Mapping
 
 import torch
 
 
-def lpips_vgg16(path: str | os.PathLike) -> torch.nn.Module:
-    """`lpips.LPIPS(net="vgg")` with VGG16's weights from `path`, read as tensors only; on the CPU, without gradients.
+def lpips_vgg16(weights: Mapping[str, torch.Tensor]) -> torch.nn.Module:
+    """`lpips.LPIPS(net="vgg")` with the weights of torchvision's VGG16, by name; on the CPU, without gradients.
 
     Raises:
         ImportError: the package is not installed.
-        KeyError, RuntimeError: the file holds other weights.
-        pickle.UnpicklingError: the file holds something else.
+        KeyError, RuntimeError: weights of another network.
     """
     import lpips
 
-    weights = torch.load(path, map_location="cpu", weights_only=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # the package calls torchvision by an old argument's name
         network = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
