@@ -70,8 +70,11 @@ def rooted_nll(
     x = at_least_float32(nll) / k
     m = k if multiplier is None else multiplier
     if form == "bounded":
-        value = -m * torch.expm1(-x)
-        return value if centered else value - m
+        if not centered:
+            return -m * torch.exp(-x)
+        # expm1 for the value at small x, exp for the gradient at large x: expm1's own is 1 + (its value near -1).
+        power = torch.exp(-x)
+        return m * (power.detach() - power - torch.expm1(-x.detach()))
     if multiplier_cap is None:
         value = torch.expm1(x)
     else:
