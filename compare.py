@@ -12,11 +12,11 @@ from typing import Any
 import click
 import torch
 
-from comparison.design import Design, Tuning, load_design, reconcile, save_design
-from comparison.layout import run_flags, run_folder, run_name, shown
-from comparison.losses import parse_losses
-from comparison.runner import Job, pending, run_jobs
-from comparison.tuning import choose_rates, trial_jobs
+from comparison.runs.design import Design, Tuning, load_design, reconcile, save_design
+from comparison.runs.layout import run_flags, run_folder, run_name, shown
+from comparison.runs.losses import parse_losses
+from comparison.runs.runner import Job, pending, run_jobs
+from comparison.runs.tuning import choose_rates, trial_jobs
 from dnnlib import UserError
 from dnnlib.cli import CONTINUE_STATUS, Command, Number, door
 
@@ -290,8 +290,11 @@ def _with_tuned_rates(
 def _report(
     outdir: Path, design: Design, tuning: dict[str, Any] | None, options: dict[str, Any], preset: Preset
 ) -> None:
-    from comparison import figures, projections, report, results, samples
-    from comparison.style import line_styles
+    from comparison import projections
+    from comparison.findings import results
+    from comparison.report import figures, samples
+    from comparison.report import page as report
+    from comparison.report.style import line_styles
 
     def write() -> Path:
         results.write_results(outdir, content)

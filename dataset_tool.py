@@ -23,11 +23,11 @@ from tqdm import tqdm
 
 from dnnlib import UserError
 from dnnlib.cli import Command, Number, door
-from training.builtin_faces import BUILTIN_FACES
-from training.dataset_making import archives, image_files, recipes
-from training.dataset_making.make import make_dataset, summarise
-from training.dataset_making.processing import Settings
-from training.dataset_making.source import Source
+from training.dataset.builtin_faces import BUILTIN_FACES
+from training.dataset.making import archives, image_files, recipes
+from training.dataset.making.make import make_dataset, summarise
+from training.dataset.making.processing import Settings
+from training.dataset.making.source import Source
 
 _RECIPE_RESOLUTION = 64  # the paper's Figures 4 and 5
 _RECIPE_FILTERS = {"ffhq": "box"}  # what published FIDs were computed with

@@ -24,11 +24,11 @@ import torch.nn.functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dnnlib.cli import Command, door
-from metrics.frechet import Moments, frechet_distance, frechet_distance_to_features, frechet_infinity
-from metrics.kernel import kernel_distance
-from metrics.pretrained import open_detector
+from metrics.detectors.pretrained import open_detector
+from metrics.measures.frechet import Moments, frechet_distance, frechet_distance_to_features, frechet_infinity
+from metrics.measures.kernel import kernel_distance
+from metrics.measures.swd import _smooth
 from metrics.results import installed_versions
-from metrics.swd import _smooth
 from training.dataset import ImageDataset
 
 COUNTS = (100, 200, 500, 1000, 1500, 2000)

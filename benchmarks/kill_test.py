@@ -25,7 +25,7 @@ import click
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from training.checkpoint import list_checkpoints, unpack
+from torch_utils.checkpoint import list_checkpoints, unpack
 
 TINY = (
     "--cbase=128", "--cmax=8", "--batch=8", "--kimg=0.12", "--tick=0.04", "--snap=1", "--img-snap=1", "--grid=2x1",

@@ -25,10 +25,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import metrics
 from benchmarks.measuring import machine
-from metrics.pretrained import open_detector
+from metrics.detectors.pretrained import open_detector
+from metrics.features.sampling import generator_unit
 from metrics.processes import BLOCK
 from metrics.results import installed_versions
-from metrics.sampling import generator_unit
 from torch_utils.images import to_uint8
 from training.dataset import ImageDataset
 from training.networks import Generator, GeneratorConfig

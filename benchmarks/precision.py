@@ -19,8 +19,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.measuring import machine
-from comparison.runner import Job, pending, run_jobs
-from comparison.statistics import bootstrap_interval
+from comparison.findings.statistics import bootstrap_interval
+from comparison.runs.runner import Job, pending, run_jobs
 from dnnlib import UserError
 from dnnlib.cli import door
 

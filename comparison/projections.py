@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from comparison.collect import Run
-from comparison.design import Design
+from comparison.runs.collect import Run
+from comparison.runs.design import Design
 from dnnlib import UserError, atomic_write
 from projection import load_distance, project
 from projection.distance import Distance

@@ -5,7 +5,7 @@ import metrics
 result.results                                        # {"swd2k": ..., "swd2k_32": ..., "swd2k_16": ...}
 """
 
-from metrics.detectors import DetectorUnavailable
+from metrics.detectors.detector import DetectorUnavailable
 from metrics.evaluation import compare, compute
 from metrics.names import check_name, higher_is_better, is_valid_name, list_names
 from metrics.results import Result

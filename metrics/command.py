@@ -13,7 +13,7 @@ import torch
 from tqdm import tqdm
 
 from dnnlib import UserError
-from metrics.detectors import DetectorUnavailable
+from metrics.detectors.detector import DetectorUnavailable
 from metrics.evaluation import compare, compute
 from metrics.names import HIGHER_IS_BETTER, check_name, higher_is_better, parse_metric
 from metrics.results import Result, append_record, read_records

@@ -6,18 +6,18 @@ from dataclasses import replace
 from typing import Any
 
 from dnnlib import UserError
-from metrics.cache import FeatureCache
-from metrics.detectors import Detector, DetectorUnavailable
-from metrics.features import FeatureStore, PatchStore, StoredImages, run_pass
-from metrics.measures import Inputs, check_counts, compute_numbers, needs_features
+from metrics.detectors.detector import Detector, DetectorUnavailable
+from metrics.detectors.pretrained import open_detector
+from metrics.features.cache import FeatureCache
+from metrics.features.passes import FeatureStore, PatchStore, StoredImages, run_pass
+from metrics.features.real_images import RealImages, random_order
+from metrics.features.sampling import GeneratedImages
+from metrics.measures.measures import Inputs, check_counts, compute_numbers, needs_features
+from metrics.measures.path_length import path_lengths
 from metrics.names import MetricSpec, parse_metric
-from metrics.path_length import path_lengths
 from metrics.precision import full_float32, statistics_device
-from metrics.pretrained import open_detector
 from metrics.processes import barrier, main_only, together, world_size
-from metrics.real_images import RealImages, random_order
 from metrics.results import Result, installed_versions
-from metrics.sampling import GeneratedImages
 from metrics.settings import Settings
 
 

@@ -12,7 +12,6 @@ import metrics as metrics_package
 import rooted
 from dnnlib import UserError
 from training.augment import AUGPIPES
-from training.builtin_faces import BUILTIN_FACES
 from training.config import (
     AdamOptions,
     AdversarialOptions,
@@ -23,6 +22,7 @@ from training.config import (
     TrainingConfig,
 )
 from training.dataset import ImageDataset
+from training.dataset.builtin_faces import BUILTIN_FACES
 from training.networks import DiscriminatorConfig, GeneratorConfig
 from training.precision import resolve_precision
 from training.presets import PRESETS, BaseConfig, base_config, recommended_gamma

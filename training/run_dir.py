@@ -18,7 +18,7 @@ from typing import IO, Any
 from tqdm import tqdm
 
 from dnnlib import UserError, atomic_write
-from training.checkpoint import list_checkpoints
+from torch_utils.checkpoint import list_checkpoints
 from training.config import FREE_TO_CHANGE, TrainingConfig, load_config
 
 FINISHED = "finished.json"

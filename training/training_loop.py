@@ -13,17 +13,17 @@ from tqdm import tqdm
 
 import rooted
 from dnnlib import UserError
+from torch_utils.checkpoint import Checkpoints
 from torch_utils.distributed import World
 from torch_utils.nan_check import nan_check
 from torch_utils.ops import use_implementation
 from torch_utils.statistics import Statistics
 from training import memory
-from training.ada import AdaController
 from training.augment import AUGPIPES, AugmentPipe
-from training.checkpoint import Checkpoints
+from training.augment.ada import AdaController
 from training.config import TrainingConfig
+from training.dataset.image_stream import ImageStream
 from training.health import MAX_SKIPPED_IN_ROW, HealthMonitor
-from training.image_stream import ImageStream
 from training.objective import Objective
 from training.outputs import Board, Grids, RunMetrics, Snapshots, stats_record, status_line
 from training.parameters import FlatParameters, GeneratorAverage, LazyAdam

@@ -23,7 +23,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from dnnlib.cli import Command, Number, door
-from rooted.experiments.regression_tables import to_markdown
+from rooted.experiments.regression.regression_tables import to_markdown
 from rooted.experiments.reporting import (
     make_folder,
     provenance,

@@ -17,7 +17,9 @@ pytest.importorskip("timm")
 pytest.importorskip("matplotlib")
 from click.testing import CliRunner
 
-from rooted.experiments import classification, regression, spirals
+from rooted.experiments import spirals
+from rooted.experiments.classification import command as classification
+from rooted.experiments.regression import command as regression
 
 
 def run(module, *arguments):

@@ -10,7 +10,7 @@ EMPTY = [
     ("style_mixing", "--network --outdir"),
     ("projector", "--network --target --outdir --distance --network-sha256"),
     ("dataset_tool", "--source --dest --labels-file --report"),
-    ("rooted.experiments.regression", "--data-dir --out"),
+    ("rooted.experiments.regression.command", "--data-dir --out"),
     ("training.convert", "--network-sha256"),
 ]
 NUMBERS = [
@@ -18,7 +18,7 @@ NUMBERS = [
     ("generate", "--trunc --fps"),
     ("style_mixing", "--trunc"),
     ("dataset_tool", "--margin"),
-    ("rooted.experiments.regression", "--k-min --k-max"),
+    ("rooted.experiments.regression.command", "--k-min --k-max"),
     ("rooted.experiments.spirals", "--k --turns --noise"),
     ("training.convert", "--trunc"),
 ]

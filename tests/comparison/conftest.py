@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from comparison.design import Design, save_design
-from comparison.layout import run_folder
-from comparison.losses import parse_losses
+from comparison.runs.design import Design, save_design
+from comparison.runs.layout import run_folder
+from comparison.runs.losses import parse_losses
 
 CELL, COLUMNS, ROWS = 16, 7, 4
 

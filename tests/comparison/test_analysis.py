@@ -4,9 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from comparison.analysis import analyse_metric, counts
-from comparison.layout import run_folder
-from comparison.results import build_results, read_runs
+from comparison.findings.analysis import analyse_metric, counts
+from comparison.findings.results import build_results, read_runs
+from comparison.runs.layout import run_folder
 
 
 @pytest.fixture

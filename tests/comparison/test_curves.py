@@ -1,6 +1,6 @@
 import pytest
 
-from comparison.curves import (
+from comparison.findings.curves import (
     Curve,
     average_value,
     band,

@@ -1,7 +1,7 @@
 import pytest
 
-from comparison.losses import parse_losses
-from comparison.style import line_styles
+from comparison.report.style import line_styles
+from comparison.runs.losses import parse_losses
 from dnnlib import UserError
 
 

@@ -4,9 +4,9 @@ import torch
 from PIL import Image
 
 from comparison import projections
-from comparison.collect import Run
-from comparison.design import Design
-from comparison.losses import parse_losses
+from comparison.runs.collect import Run
+from comparison.runs.design import Design
+from comparison.runs.losses import parse_losses
 from dnnlib import UserError
 from projection import load_distance
 from training.dataset import ImageDataset

@@ -4,7 +4,9 @@ import shutil
 
 import pytest
 
-from comparison import figures, report, results, samples, style
+from comparison.findings import results
+from comparison.report import figures, samples, style
+from comparison.report import page as report
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 

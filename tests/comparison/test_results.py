@@ -6,10 +6,13 @@ import re
 import pytest
 from PIL import Image
 
-from comparison import collect, figures, report, results, samples, style
-from comparison.design import Design, Tuning, load_design, reconcile, save_design
-from comparison.layout import run_flags, run_folder, shown
-from comparison.losses import parse_losses
+from comparison.findings import results
+from comparison.report import figures, samples, style
+from comparison.report import page as report
+from comparison.runs import collect
+from comparison.runs.design import Design, Tuning, load_design, reconcile, save_design
+from comparison.runs.layout import run_flags, run_folder, shown
+from comparison.runs.losses import parse_losses
 from dnnlib import UserError
 
 

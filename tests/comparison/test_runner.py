@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from comparison import runner
-from comparison.collect import gave_up, read_run
-from comparison.runner import Job, pending, run_jobs
+from comparison.runs import runner
+from comparison.runs.collect import gave_up, read_run
+from comparison.runs.runner import Job, pending, run_jobs
 
 STAND_IN = """
 import fcntl, json, os, signal, sys, time
@@ -149,7 +149,7 @@ def test_runs_end_when_the_runner_is_killed(tmp_path):
     script, folder = tmp_path / "stand_in.py", tmp_path / "runs" / "orphan"
     script.write_text(STAND_IN)
     code = (
-        "from pathlib import Path; from comparison import runner; import sys\n"
+        "from pathlib import Path; from comparison.runs import runner; import sys\n"
         "runner.train_script = lambda: sys.argv[1]\n"
         "folder = Path(sys.argv[2])\n"
         "runner.run_jobs([runner.Job('orphan', folder, [str(folder), 'sleep'], 1.0)], 1, print)\n"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from comparison.statistics import bootstrap_interval, holm, sign_flip_test, smallest_p
+from comparison.findings.statistics import bootstrap_interval, holm, sign_flip_test, smallest_p
 
 
 @pytest.mark.parametrize("n", [3, 5, 8])

@@ -2,11 +2,11 @@ import json
 
 import pytest
 
-from comparison.collect import failure_file
-from comparison.design import Design, Tuning
-from comparison.layout import trial_folder
-from comparison.losses import parse_losses
-from comparison.tuning import choose_rates, trial_jobs
+from comparison.runs.collect import failure_file
+from comparison.runs.design import Design, Tuning
+from comparison.runs.layout import trial_folder
+from comparison.runs.losses import parse_losses
+from comparison.runs.tuning import choose_rates, trial_jobs
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from dnnlib import UserError
-from metrics import detectors
-from metrics.detectors import three_channels
-from metrics.pretrained import open_detector
+from metrics.detectors import detector as detectors
+from metrics.detectors.detector import three_channels
+from metrics.detectors.pretrained import open_detector
 
 CPU = torch.device("cpu")
 IMAGES = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))

@@ -9,8 +9,8 @@ import torch
 
 import metrics
 from dnnlib import UserError
-from metrics.detectors import Detector
-from metrics.frechet import Moments, frechet_distance
+from metrics.detectors.detector import Detector
+from metrics.measures.frechet import Moments, frechet_distance
 from metrics.precision import statistics_device
 from metrics.processes import BLOCK
 from training.dataset import ImageDataset
@@ -51,7 +51,7 @@ def test_every_metric_end_to_end(make_generator, dataset, detector_file, tmp_pat
 
 
 def test_value_is_that_of_the_statistic_on_the_detectors_features(make_generator, dataset, detector_file, tmp_path):
-    from metrics.sampling import GeneratedImages
+    from metrics.features.sampling import GeneratedImages
 
     [result] = metrics.compute(
         ["fid100_train"], G=make_generator(), dataset=dataset, detector=detector_file, cache_dir=tmp_path, seed=6

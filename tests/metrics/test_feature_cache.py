@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import metrics
-from metrics.cache import CacheKey, FeatureCache
+from metrics.features.cache import CacheKey, FeatureCache
 from training.dataset import ImageDataset
 
 KEY = CacheKey("a" * 64, 10, "b" * 64, "none", "torch 2.9.0", "cpu", "features")

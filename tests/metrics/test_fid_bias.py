@@ -10,7 +10,7 @@ from PIL import Image
 
 from benchmarks import fid_bias
 from dnnlib import UserError
-from metrics.detectors import Detector
+from metrics.detectors.detector import Detector
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metrics.frechet import (
+from metrics.measures.frechet import (
     Moments,
     frechet_distance,
     frechet_distance_of_features,

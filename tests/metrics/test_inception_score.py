@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from metrics.inception_score import inception_score
+from metrics.measures.inception_score import inception_score
 
 
 def logits(count: int, classes: int = 20, seed: int = 0) -> torch.Tensor:

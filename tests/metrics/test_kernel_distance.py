@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from metrics.kernel import kernel_distance
+from metrics.measures.kernel import kernel_distance
 
 
 def rows(count: int, width: int = 8, seed: int = 0, shift: float = 0.0) -> torch.Tensor:

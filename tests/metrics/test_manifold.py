@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from metrics import manifold
-from metrics.manifold import compare_manifolds, density_coverage, precision_recall, radii
+from metrics.measures import manifold
+from metrics.measures.manifold import compare_manifolds, density_coverage, precision_recall, radii
 
 
 def rows(count: int, seed: int, shift: float = 0.0) -> torch.Tensor:

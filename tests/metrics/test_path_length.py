@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from metrics.features.sampling import GeneratedImages
+from metrics.measures.path_length import _prepare, mean_path_length, path_lengths, slerp
 from metrics.names import parse_metric
-from metrics.path_length import _prepare, mean_path_length, path_lengths, slerp
-from metrics.sampling import GeneratedImages
 
 CPU = torch.device("cpu")
 

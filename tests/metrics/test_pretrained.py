@@ -10,9 +10,9 @@ import torch
 
 import metrics
 from dnnlib import UserError
-from metrics import pretrained
-from metrics.detectors import Detector, DetectorUnavailable
-from metrics.pretrained import open_detector
+from metrics.detectors import pretrained
+from metrics.detectors.detector import Detector, DetectorUnavailable
+from metrics.detectors.pretrained import open_detector
 
 REAL_WEIGHTS = os.environ.get("ROOTED_DETECTOR_DIR")  # read before the tests hide it
 CPU = torch.device("cpu")
@@ -97,7 +97,7 @@ def test_dinov2(tmp_path):
 
 
 def test_positions_are_resized_smoothly():
-    from metrics.dinov2 import resize_positions
+    from metrics.detectors.dinov2 import resize_positions
 
     grid = torch.linspace(0, 36, 37)
     rows, columns = torch.meshgrid(grid, grid, indexing="ij")
@@ -146,7 +146,7 @@ def test_without_torch_fidelity_the_extra_is_named(tmp_path):
 import sys
 sys.modules["torch_fidelity"] = None
 import torch
-from metrics import detectors, pretrained
+from metrics.detectors import detector as detectors, pretrained
 try:
     pretrained._inception("weights.pth", torch.device("cpu"))
 except detectors.DetectorUnavailable as error:

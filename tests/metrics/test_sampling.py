@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from dnnlib import UserError
+from metrics.features.sampling import GeneratedImages, generator_unit
 from metrics.processes import BLOCK
 from metrics.randomness import LABELS, LATENTS, stream
-from metrics.sampling import GeneratedImages, generator_unit
 
 CPU = torch.device("cpu")
 

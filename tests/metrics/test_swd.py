@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from metrics.swd import (
+from metrics.measures.swd import (
     laplacian_pyramid,
     normalised_rows,
     patch_descriptors,
@@ -28,7 +28,7 @@ def test_levels(resolution, levels):
 
 
 def test_pyramid_adds_up_to_the_image():
-    from metrics.swd import _enlarge
+    from metrics.measures.swd import _enlarge
 
     images = torch.rand(2, 3, 32, 32, dtype=torch.float64)
     pyramid = laplacian_pyramid(images, 3)
@@ -129,7 +129,7 @@ def test_resampled_distances(make_images):
 
 
 def _unnormalised(a: torch.Tensor, b: torch.Tensor) -> float:
-    from metrics.swd import random_directions
+    from metrics.measures.swd import random_directions
 
     rows = [x.flatten(0, 1).flatten(1) for x in (a, b)]
     axes = torch.cat(random_directions(rows[0].shape[1], 32, 0))

@@ -14,10 +14,12 @@ from sklearn.datasets import load_breast_cancer, load_wine
 from sklearn.linear_model import LogisticRegression
 
 from dnnlib import UserError
-from rooted.experiments import image_data, image_training, linear, spirals, tabular
-from rooted.experiments.cross_validation import Grid, Scores, standardised
-from rooted.experiments.image_data import ImageSet
-from rooted.experiments.image_training import LossConfig, Runtime, TrainConfig
+from rooted.experiments import spirals
+from rooted.experiments.classification import image_data, image_training
+from rooted.experiments.classification.image_data import ImageSet
+from rooted.experiments.classification.image_training import LossConfig, Runtime, TrainConfig
+from rooted.experiments.regression import linear, tabular
+from rooted.experiments.regression.cross_validation import Grid, Scores, standardised
 from rooted.experiments.reporting import corrected_interval, seed_interval
 
 INF = float("inf")

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.ada import AdaController
+from training.augment.ada import AdaController
 
 
 def run(controller, p, shares, batch_size=10):

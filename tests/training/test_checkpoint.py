@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dnnlib import UserError
-from training.checkpoint import Checkpoints, DamagedCheckpoint, list_checkpoints, pack, unpack
+from torch_utils.checkpoint import Checkpoints, DamagedCheckpoint, list_checkpoints, pack, unpack
 
 
 class Box:

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from benchmarks.kill_test import BF16, TINY, differences, finish, kill, statistics
-from training.checkpoint import list_checkpoints
+from torch_utils.checkpoint import list_checkpoints
 from training.outputs import Board
 from training.progress import Progress
 

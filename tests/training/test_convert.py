@@ -14,12 +14,13 @@ import torch
 from click.testing import CliRunner
 from torch.nn import functional as F
 
-import training.export_onnx
+import training.snapshot.export_onnx
 from dnnlib import UserError
-from training.convert import load_rosinality, main, save_rosinality
-from training.export_onnx import export_onnx, runtime_opset
+from training.convert import main
 from training.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from training.snapshot import Snapshot, load_snapshot, save_snapshot
+from training.snapshot.convert import load_rosinality, save_rosinality
+from training.snapshot.export_onnx import export_onnx, runtime_opset
 
 SIZES = {"img_resolution": 16, "channel_base": 128, "channel_max": 16}
 
@@ -262,7 +263,7 @@ def test_onnx_equals_pytorch_for_any_batch(tmp_path):
 def test_onnx_that_differs_is_not_written(tmp_path, monkeypatch):
     pytest.importorskip("onnxruntime")
     smallest = Generator(GeneratorConfig(img_resolution=4, channel_max=4, z_dim=4, w_dim=4, mapping_layers=1))
-    monkeypatch.setattr(training.export_onnx, "TOLERANCE", -1.0)
+    monkeypatch.setattr(training.snapshot.export_onnx, "TOLERANCE", -1.0)
     with pytest.raises(UserError, match="was not written: ONNX differs from PyTorch by"):
         export_onnx(smallest.eval(), tmp_path / "g.onnx")
     assert not list(tmp_path.iterdir())

@@ -16,8 +16,8 @@ from torch_utils.distributed import World
 from torch_utils.ops.grid_sample import gather_bilinear
 from torch_utils.statistics import Statistics
 from training import cuda_graphs
-from training.ada import AdaController
 from training.augment import AUGPIPES, AugmentPipe, geometry
+from training.augment.ada import AdaController
 from training.config import RegularizationOptions
 from training.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from training.objective import Objective

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from training.builtin_faces import builtin_faces
 from training.dataset import ImageDataset
+from training.dataset.builtin_faces import builtin_faces
 
 SHAPES = {"L": (16, 16), "RGB": (16, 16, 3), "RGBA": (16, 16, 4)}
 

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from dnnlib import UserError
-from training.dataset_files import FolderFiles
-from training.dataset_making import archives, image_files, recipes
-from training.dataset_making.labels import labels_from_folders, labels_of
+from training.dataset.files import FolderFiles
+from training.dataset.making import archives, image_files, recipes
+from training.dataset.making.labels import labels_from_folders, labels_of
 
 
 class Python2Pickler(pickle._Pickler):

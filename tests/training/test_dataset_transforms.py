@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from training.dataset_making.source import Problem
-from training.dataset_making.transforms import (
+from training.dataset.making.source import Problem
+from training.dataset.making.transforms import (
     area_average,
     center_crop,
     center_crop_wide,

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from benchmarks.kill_test import TINY, start, state, statistics
-from training.checkpoint import list_checkpoints
+from torch_utils.checkpoint import list_checkpoints
 from training.run_dir import RunDir
 
 ROOT = Path(__file__).resolve().parents[2]

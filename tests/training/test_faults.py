@@ -15,8 +15,8 @@ from PIL import Image
 import train
 from benchmarks.kill_test import differences, statistics
 from dnnlib import UserError
+from torch_utils.checkpoint import list_checkpoints
 from training import outputs
-from training.checkpoint import list_checkpoints
 from training.health import MAX_SKIPPED_IN_ROW
 
 
@@ -117,7 +117,7 @@ def _folder_of_images(folder: Path, count: int) -> Path:
 def test_a_data_file_that_is_removed_in_mid_run_is_named(tiny, tmp_path, monkeypatch):
     data = _folder_of_images(tmp_path / "data", 120)
     # As for a data set that does not fit into memory.
-    monkeypatch.setattr("training.dataset._AUTO_CACHE_BYTES", 0)
+    monkeypatch.setattr("training.dataset.image_dataset._AUTO_CACHE_BYTES", 0)
     session = tiny.open(data=str(data))
 
     class RemoveLater:

@@ -9,8 +9,8 @@ from PIL import Image
 
 from dnnlib import UserError
 from training.dataset import ImageDataset
-from training.image_stream import ImageStream, _pick
-from training.sampler import image_index
+from training.dataset.image_stream import ImageStream, _pick
+from training.dataset.sampler import image_index
 
 
 @pytest.fixture

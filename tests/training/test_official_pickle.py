@@ -21,10 +21,10 @@ import pytest
 import torch
 
 from dnnlib import UserError
-from training.inert_pickle import Handlers, Refused, Symbol, read
-from training.official_pickle import load_official_pickle
-from training.pickled_tensors import storage_from_bytes, value_handlers
 from training.snapshot import load_snapshot
+from training.snapshot.inert_pickle import Handlers, Refused, Symbol, read
+from training.snapshot.official_pickle import load_official_pickle
+from training.snapshot.pickled_tensors import storage_from_bytes, value_handlers
 
 GENERATOR = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
 
@@ -205,7 +205,7 @@ TARGETS = [
     *(("pickle", "loads"), ("torch", "load"), ("torch.hub", "load"), ("torch._utils", "_rebuild_device_tensor")),
     *(("torch.storage", "torch.os.system"), ("torch._utils", "_rebuild_tensor_v2.__globals__")),
     *(("collections", "OrderedDict.__init__"), ("dnnlib.util", "EasyDict.__class__"), ("numpy", "load")),
-    *(("training.official_pickle", "os.system"), ("builtins", "set.union"), ("copyreg", "_reconstructor")),
+    *(("training.snapshot.official_pickle", "os.system"), ("builtins", "set.union"), ("copyreg", "_reconstructor")),
 ]
 
 

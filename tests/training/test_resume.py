@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dnnlib import UserError
-from training.checkpoint import list_checkpoints
+from torch_utils.checkpoint import list_checkpoints
 from training.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from training.resume import copy_weights
 from training.snapshot import save_snapshot

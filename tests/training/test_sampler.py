@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dnnlib import UserError
-from training.sampler import image_index
+from training.dataset.sampler import image_index
 
 
 @settings(max_examples=30, deadline=None)
@@ -43,7 +43,7 @@ def test_scalars_arrays_and_shapes_agree():
 
 def test_another_process_gets_the_same_order():
     call = "image_index(np.arange(200, 260), 41, 9).tolist()"
-    code = f"import numpy as np; from training.sampler import image_index; print({call})"
+    code = f"import numpy as np; from training.dataset.sampler import image_index; print({call})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert eval(result.stdout) == image_index(np.arange(200, 260), 41, 9).tolist()
 

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.kill_test import TINY, differences, start, state
 from dnnlib.cli import CONTINUE_STATUS
-from training.checkpoint import list_checkpoints
+from torch_utils.checkpoint import list_checkpoints
 from training.progress import StopRequest
 
 LONG = (*TINY, "--kimg=50", "--checkpoint-minutes=60", "--snap=0", "--img-snap=0")

@@ -1,0 +1,1 @@
+"""What the runs say: curves, statistics, and the sentences about them."""

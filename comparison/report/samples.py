@@ -1,0 +1,94 @@
+"""Progressive samples (Fig. 4b, d): the same latents of all losses at all image counts, cut from the sample grids."""
+
+import base64
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from comparison.runs.collect import Run
+from dnnlib import UserError
+
+COLUMNS, ROWS = 6, 4
+PICTURE_LIMIT = 400  # pictures in one report: about 10 MB at 64 x 64
+LARGEST_CELL = 128  # pixels; higher resolutions are shown reduced
+
+
+def collect_samples(runs: Mapping[str, Mapping[int, Run]]) -> dict[str, Any]:
+    """Pictures for the report: {"seeds", "nimg", "columns", "rows", "pictures": {loss: {seed: {nimg: data URI}}}}.
+
+    All losses of a seed draw the same latents, so equal cells are comparable. With many runs only the first seeds
+    are shown, and then fewer image counts, so that the report stays a file that can be sent.
+    """
+    seeds = sorted({seed for by_seed in runs.values() for seed, run in by_seed.items() if run.samples})
+    nimg = sorted({n for by_seed in runs.values() for run in by_seed.values() for n in run.samples})
+    if not seeds:
+        return {"seeds": [], "nimg": [], "columns": 0, "rows": 0, "pictures": {}}
+    seeds = seeds[: max(1, PICTURE_LIMIT // (len(runs) * len(nimg)))]
+    nimg = thin(nimg, max(2, PICTURE_LIMIT // (len(runs) * len(seeds))))
+    columns, rows = _shape(runs)
+    pictures = {
+        key: {
+            str(seed): {
+                str(n): data_uri(cut(by_seed[seed].samples[n], resolution(by_seed[seed]), columns, rows))
+                for n in nimg
+                if n in by_seed[seed].samples
+            }
+            for seed in seeds
+            if seed in by_seed
+        }
+        for key, by_seed in runs.items()
+    }
+    return {"seeds": seeds, "nimg": nimg, "columns": columns, "rows": rows, "pictures": pictures}
+
+
+def resolution(run: Run) -> int:
+    """Side of one cell of the run's sample grids in pixels."""
+    return int(run.options["training_set_kwargs"]["resolution"])
+
+
+def cut(path: Path, cell: int, columns: int, rows: int) -> Image.Image:
+    """The upper left `columns` x `rows` cells of a sample grid, reduced where a cell is above `LARGEST_CELL`."""
+    try:
+        with Image.open(path) as picture:
+            part = picture.crop((0, 0, columns * cell, rows * cell))
+    except OSError as error:
+        raise UserError(f"cannot read the sample grid {path} ({error}); delete it to leave it out") from error
+    if cell > LARGEST_CELL:
+        part = part.resize((columns * LARGEST_CELL, rows * LARGEST_CELL), Image.Resampling.LANCZOS)
+    return part
+
+
+def data_uri(picture: Image.Image) -> str:
+    """The picture inside a URI: JPEG, or PNG where there is alpha."""
+    buffer = io.BytesIO()
+    if "A" in picture.mode:
+        picture.save(buffer, "PNG")
+        kind = "png"
+    else:
+        picture.convert("RGB" if picture.mode != "L" else "L").save(buffer, "JPEG", quality=88)
+        kind = "jpeg"
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _shape(runs: Mapping[str, Mapping[int, Run]]) -> tuple[int, int]:
+    """Columns and rows that all grids have, at most `COLUMNS` x `ROWS`."""
+    columns, rows = COLUMNS, ROWS
+    for by_seed in runs.values():
+        for run in by_seed.values():
+            if not run.samples:
+                continue
+            with Image.open(next(iter(run.samples.values()))) as grid:
+                columns = min(columns, grid.width // resolution(run))
+                rows = min(rows, grid.height // resolution(run))
+    return columns, rows
+
+
+def thin(counts: list[int], limit: int) -> list[int]:
+    """At most `limit` of the counts, evenly spread, the first and the last among them."""
+    if len(counts) <= limit:
+        return counts
+    step = (len(counts) - 1) / (limit - 1)
+    return [counts[round(i * step)] for i in range(limit)]

@@ -1,0 +1,211 @@
+"""Running training commands as processes: skipped when done, continued when interrupted, several at a time."""
+
+import contextlib
+import ctypes
+import fcntl
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import torch
+from tqdm import tqdm
+
+from comparison.runs.collect import failure_file, gave_up, images_shown
+from dnnlib import UserError, atomic_write
+from training.run_dir import FINISHED
+
+POLL_SECONDS = 1.0
+STOP_SECONDS = 120.0  # for training to end its step and save, after which it is killed
+DIVERGED = "gradients that are not finite"  # how train.py ends a run that it gave up
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run: its folder, and the flags for `train.py` (which name the folder too)."""
+
+    name: str
+    folder: Path
+    flags: list[str]
+    kimg: float
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has reached its end."""
+        return (self.folder / FINISHED).exists()
+
+    @property
+    def console(self) -> Path:
+        """What the process printed, beside the folder."""
+        return self.folder.with_name(f"{self.folder.name}.console.txt")
+
+    @property
+    def failure(self) -> Path:
+        """Written when the process failed: {"status", "message", "diverged"}."""
+        return failure_file(self.folder)
+
+
+def pending(jobs: Sequence[Job], retry_diverged: bool) -> list[Job]:
+    """The jobs that are neither finished nor given up as diverged."""
+    return [job for job in jobs if not job.is_finished and (retry_diverged or not gave_up(job.folder))]
+
+
+def run_jobs(jobs: Sequence[Job], parallel: int, say: Callable[[str], None]) -> list[str]:
+    """Run all jobs, `parallel` at a time, each on its own GPU or its share of the processor cores.
+
+    A failing job does not stop the others. After SIGINT or SIGTERM the training processes are asked to save and
+    leave; they are asked to as well when this process is killed (on Linux).
+
+    Returns:
+        one line for each job that failed.
+
+    Raises:
+        KeyboardInterrupt: after a signal, when all processes have ended.
+    """
+    queue, running, failures = list(jobs), {}, []
+    free_slots = list(range(parallel))
+    start_of = {job.name: images_shown(job.folder) / 1000 for job in jobs}
+    with (
+        _signals_as_interrupt(),
+        tqdm(total=sum(job.kimg for job in jobs), initial=sum(start_of.values()), unit="kimg", disable=None) as bar,
+    ):
+        try:
+            while queue or running:
+                while queue and free_slots:
+                    job, slot = queue.pop(0), free_slots.pop(0)
+                    say(f"{job.name}: {'continuing' if start_of[job.name] else 'starting'}")
+                    running[job.name] = (job, slot, *_start(job, slot, parallel, say))
+                time.sleep(POLL_SECONDS)
+                for job, slot, process, console, begin in list(running.values()):
+                    if process.poll() is None:
+                        continue
+                    del running[job.name]
+                    free_slots.append(slot)
+                    console.close()
+                    failures += _finish(job, process.returncode, begin, say)
+                _show(bar, jobs)
+        finally:
+            _stop([process for _, _, process, _, _ in running.values()])
+            for _, _, _, console, _ in running.values():
+                console.close()
+    return failures
+
+
+def _start(job: Job, slot: int, parallel: int, say: Callable[[str], None]) -> tuple[subprocess.Popen, IO, int]:
+    """The process, the file of what it prints, and how long that file was before (it keeps earlier attempts)."""
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    _wait_for_lock(job, say)
+    job.failure.unlink(missing_ok=True)
+    console = open(job.console, "a", encoding="utf-8")  # noqa: SIM115 - closed when the process has ended
+    begin = job.console.stat().st_size
+    process = subprocess.Popen(
+        [sys.executable, train_script(), *job.flags],
+        stdin=subprocess.DEVNULL,
+        stdout=console,
+        stderr=subprocess.STDOUT,
+        env=_environment(slot, parallel),
+        start_new_session=True,  # Ctrl-C reaches this process alone, which then asks the runs to stop, once
+        preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+    )
+    return process, console, begin
+
+
+def train_script() -> str:
+    """The path of `train.py`, in the checkout or installed."""
+    spec = importlib.util.find_spec("train")
+    if spec is None or spec.origin is None:
+        raise UserError("train.py is not to be found; run compare.py from the project's folder or install the project")
+    return spec.origin
+
+
+def _die_with_parent() -> None:
+    """Ask the kernel for a SIGTERM when the parent dies, so that no run goes on unsupervised after SIGKILL."""
+    parent_death_signal = 1  # PR_SET_PDEATHSIG
+    ctypes.CDLL(None).prctl(parent_death_signal, signal.SIGTERM)
+
+
+def _environment(slot: int, parallel: int) -> dict[str, str]:
+    environment = dict(os.environ)
+    if parallel == 1:
+        return environment
+    if torch.cuda.is_available():
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        devices = [d for d in visible.split(",") if d] or [str(i) for i in range(torch.cuda.device_count())]
+        environment["CUDA_VISIBLE_DEVICES"] = devices[slot % len(devices)]
+    else:
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // parallel)))
+    return environment
+
+
+def _wait_for_lock(job: Job, say: Callable[[str], None]) -> None:
+    """Wait until no process trains in the folder: one whose parent was killed needs a moment to save."""
+    path = job.folder / ".lock"
+    if not path.exists():
+        return
+    told = False
+    with open(path, "a", encoding="utf-8") as stream:
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if not told:
+                    say(f"{job.name}: waiting for a process that is still training there to save and end")
+                    told = True
+                time.sleep(POLL_SECONDS)
+
+
+def _finish(job: Job, status: int, begin: int, say: Callable[[str], None]) -> list[str]:
+    if job.is_finished:
+        say(f"{job.name}: finished")
+        return []
+    lines = job.console.read_bytes()[begin:].decode(errors="replace").strip().splitlines()
+    errors = [line for line in lines if line.startswith("error: ")]  # of several processes others may speak last
+    message = (errors or lines or ["it printed nothing"])[-1].removeprefix("error: ")
+    record = {"status": status, "message": message, "diverged": DIVERGED in message}
+    with atomic_write(job.failure, "w") as stream:
+        json.dump(record, stream)
+    if record["diverged"]:
+        say(f"{job.name}: diverged and was given up: {message}")
+        return []
+    say(f"{job.name}: failed with status {status}: {message}")
+    return [f"{job.name} ended with status {status}: {message}"]
+
+
+def _show(bar: tqdm, jobs: Sequence[Job]) -> None:
+    if not bar.disable:
+        bar.n = round(sum(min(images_shown(job.folder) / 1000, job.kimg) for job in jobs), 3)
+        bar.refresh()
+
+
+def _stop(processes: Sequence[subprocess.Popen]) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            process.send_signal(signal.SIGTERM)
+    for process in processes:
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@contextlib.contextmanager
+def _signals_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends the block as SIGINT does."""
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,1 @@
+"""The networks whose features are compared, and where their weights are found."""

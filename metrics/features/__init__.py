@@ -1,0 +1,1 @@
+"""Features of real and generated images: sampling, passes through a detector, the cache."""

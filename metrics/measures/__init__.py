@@ -1,0 +1,1 @@
+"""The formulas: from features, moments or patches to numbers."""

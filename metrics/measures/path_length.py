@@ -1,0 +1,92 @@
+"""Perceptual path length (Karras et al. 2019, section 4.1; 2020, section 3): how smoothly images follow the latents."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from metrics.detectors.detector import Detector
+from metrics.features.sampling import GeneratedImages, finite, generator_unit, private_randomness
+from metrics.names import MetricSpec
+from metrics.processes import BLOCK, blocks_in_order
+from metrics.randomness import PATH_NOISE, PATH_POSITIONS, stream
+from metrics.settings import Progress
+
+EPSILON = 1e-4
+DISTANCE_RESOLUTION = 256
+
+
+def path_lengths(
+    spec: MetricSpec, generated: GeneratedImages, detector: Detector, *, label: str, progress: Progress | None
+) -> np.ndarray:
+    """Distances [num_gen] of images a step of 1e-4 apart, divided by the step squared.
+
+    Path i leads from latent 2 i to latent 2 i + 1; both ends have the same label and noise.
+    """
+    lengths: list[torch.Tensor] = []
+
+    def compute(start: int, stop: int) -> dict[str, torch.Tensor]:
+        first = start // BLOCK * 2  # a block of paths takes two blocks of latents
+        halves = [_block_lengths(spec, generated, detector, block) for block in (first, first + 1)]
+        return {"lengths": torch.cat(halves)[: stop - start]}
+
+    for start, results in blocks_in_order(0, spec.num_gen, compute):
+        lengths.append(results["lengths"])
+        if progress is not None:
+            progress(label, min(start + BLOCK, spec.num_gen), spec.num_gen)
+    return torch.cat(lengths).cpu().double().numpy()
+
+
+def mean_path_length(lengths: np.ndarray) -> float:
+    """The mean of what lies between the 1st and the 99th percentile, as StyleGAN takes it."""
+    low = np.percentile(lengths, 1, method="lower")
+    high = np.percentile(lengths, 99, method="higher")
+    return float(lengths[(lengths >= low) & (lengths <= high)].mean())
+
+
+def slerp(a: torch.Tensor, b: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    """Spherical interpolation of the directions of rows [N, D], t [N, 1]; unit vectors."""
+    a, b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
+    cosine = (a * b).sum(dim=-1, keepdim=True)
+    orthogonal = F.normalize(b - cosine * a, dim=-1)
+    angle = t * cosine.clamp(-1, 1).arccos()
+    return F.normalize(a * angle.cos() + orthogonal * angle.sin(), dim=-1)
+
+
+def _block_lengths(spec: MetricSpec, generated: GeneratedImages, detector: Detector, block: int) -> torch.Tensor:
+    """The lengths [BLOCK // 2] of one block of latents."""
+    z = generated.latents(block).view(BLOCK // 2, 2, -1)
+    labels = generated.block_labels(block)
+    c = None if labels is None else labels[::2]
+    t = stream(generated.seed, PATH_POSITIONS, block).random((BLOCK // 2, 1), dtype=np.float32)
+    t = torch.from_numpy(t if spec.whole_path else np.zeros_like(t)).to(generated.device)
+    seeds = generated.noise_seeds(PATH_NOISE, block)
+    unit = min(generator_unit(generated.G.img_resolution), BLOCK // 2)
+    lengths = []
+    with torch.no_grad(), private_randomness(generated.device):
+        for index, low in enumerate(range(0, BLOCK // 2, unit)):
+            part = slice(low, low + unit)
+            ends = _ws_at_both_ends(spec, generated.G, z[part, 0], z[part, 1], None if c is None else c[part], t[part])
+            images = []
+            for ws in ends:
+                torch.manual_seed(seeds[index])  # the same noise at both ends
+                images.append(_prepare(finite(generated.G.synthesis(ws, noise_mode="random")), spec.crop))
+            lengths.append(detector.distance(*images) / EPSILON**2)
+    return torch.cat(lengths)
+
+
+def _ws_at_both_ends(spec, G, z0, z1, c, t):
+    if spec.space == "w":
+        w0, w1 = G.mapping(z0, c), G.mapping(z1, c)
+        return [w0.lerp(w1, position.unsqueeze(-1)) for position in (t, t + EPSILON)]
+    return [G.mapping(slerp(z0, z1, position), c) for position in (t, t + EPSILON)]
+
+
+def _prepare(img: torch.Tensor, crop: bool) -> torch.Tensor:
+    """Images in [-1, 1] to float32 [0, 255]: the middle if `crop` (where FFHQ has faces), averaged down to 256."""
+    resolution = img.shape[-1]
+    if crop:
+        eighth = resolution // 8
+        img = img[:, :, 3 * eighth : 7 * eighth, 2 * eighth : 6 * eighth]
+    if resolution > DISTANCE_RESOLUTION:
+        img = F.avg_pool2d(img, resolution // DISTANCE_RESOLUTION)
+    return (img.float() + 1) * (255 / 2)

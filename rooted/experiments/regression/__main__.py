@@ -1,0 +1,5 @@
+"""The command: `python -m rooted.experiments.regression`."""
+
+from rooted.experiments.regression.command import main
+
+main()

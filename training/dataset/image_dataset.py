@@ -1,0 +1,340 @@
+"""Images and labels for training and metrics: a folder, a zip, arrays, or the built-in faces, behind one class."""
+
+import concurrent.futures
+import copy
+import hashlib
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import psutil
+import torch
+
+from dnnlib import UserError
+from training.dataset.builtin_faces import BUILTIN_FACES, builtin_faces
+from training.dataset.files import (
+    DATASET_JSON,
+    FolderFiles,
+    ZipFiles,
+    image_names,
+    open_files,
+)
+from training.dataset.images import ArrayImages, FileImages, check_square
+from training.dataset.labels import DatasetJson, class_names_of, label_rows
+
+Indices = Sequence[int] | np.ndarray | torch.Tensor
+
+_AUTO_CACHE_BYTES = 1 << 30
+_DECODE_THREADS = 8
+
+
+class _Images(Protocol):
+    """Where decoded images come from: selected images 0 ... N-1, all of `shape`."""
+
+    shape: tuple[int, int, int]
+
+    def __len__(self) -> int: ...
+
+    def decode(self, i: int) -> np.ndarray: ...
+
+    def digest(self, i: int) -> bytes: ...
+
+
+class ImageDataset:
+    """Square uint8 images of one size, with or without labels, from a folder, a `.zip` or the built-in faces.
+
+    With `xflip` the second half of the images is the first half mirrored. Labels come from a `dataset.json` at the
+    top of the folder or zip (see `DatasetJson`). Objects are safe for threads and can be sent to other processes.
+
+    Args:
+        path: folder, `.zip` file, or "builtin:faces" (or None): 100 grey faces of 32 x 32 pixels.
+        resolution: expected side length in pixels; None accepts what is there.
+        use_labels: read labels; it is an error if there are none.
+        max_size: use a random subset of that many images, drawn by `random_seed` before mirroring, in the files' order.
+        xflip: add a mirrored copy of every image.
+        random_seed: seed of the subset.
+        cache: "memory" decodes everything once, "none" decodes whenever an image is asked for, "auto" chooses
+            memory up to 1 GiB of pixels that take no more than a quarter of the free memory.
+
+    Attributes:
+        path, name (for run directories: the file's stem), resolution, num_channels, image_shape (C, H, W),
+        label_dim (0 without labels), has_labels, class_names (list of str or None),
+        meta (dict: `dataset.json` without labels and classes).
+
+    Raises:
+        UserError: for whatever a user can mend (see docs/data.md); all images' headers are checked here.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike | None,
+        *,
+        resolution: int | None = None,
+        use_labels: bool = False,
+        max_size: int | None = None,
+        xflip: bool = False,
+        random_seed: int = 0,
+        cache: str = "auto",
+    ):
+        self.path = BUILTIN_FACES if path is None else str(path)
+        if self.path == BUILTIN_FACES:
+            if use_labels:
+                raise UserError(
+                    "--cond: the built-in faces have no labels; leave --cond out or give labelled images with --data"
+                )
+            self._init_arrays(builtin_faces(), None, "builtin-faces", None, max_size, xflip, random_seed)
+            self._require_resolution(resolution)
+            return
+        files = open_files(path)
+        names = image_names(files.names)
+        if not names:
+            raise UserError(f"--data: {path} holds no images; give a folder or zip with image files in it")
+        labels, class_names, meta = _read_labels(files, names, use_labels)
+        chosen = _subset(len(names), max_size, random_seed, self.path)
+        images = FileImages(files, [names[i] for i in chosen])
+        self._init(images, Path(path).stem, labels[chosen], class_names, meta, xflip)
+        self._is_subset = len(chosen) < len(names)
+        self._require_resolution(resolution)
+        if cache not in ("auto", "memory", "none"):
+            raise UserError(f"cache must be auto, memory or none, not {cache!r}")
+        self._keep = cache == "memory" or (
+            cache == "auto" and _fits_in_memory(len(images) * int(np.prod(images.shape)))
+        )
+
+    @classmethod
+    def from_arrays(
+        cls,
+        images: np.ndarray | torch.Tensor,
+        labels: np.ndarray | Sequence | None = None,
+        *,
+        name: str = "arrays",
+        classes: list[str] | None = None,
+        max_size: int | None = None,
+        xflip: bool = False,
+        random_seed: int = 0,
+    ) -> "ImageDataset":
+        """Make a data set from images in memory.
+
+        Args:
+            images: uint8 [N, C, H, W], square, a power of two wide.
+            labels: None, class numbers [N] or vectors [N, label_dim].
+            name: what to call it in run directories and messages.
+            classes: the classes' names.
+            max_size: size of a random subset, as in the constructor.
+            xflip: add a mirrored copy of every image.
+            random_seed: seed of the subset.
+        """
+        self = cls.__new__(cls)
+        self.path = name
+        self._init_arrays(np.asarray(images), labels, name, classes, max_size, xflip, random_seed)
+        return self
+
+    def _init_arrays(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray | Sequence | None,
+        name: str,
+        classes: list[str] | None,
+        max_size: int | None,
+        xflip: bool,
+        random_seed: int,
+    ) -> None:
+        if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0:
+            raise UserError(f"{name}: images must be uint8 [N, C, H, W] with N >= 1, not {images.dtype} {images.shape}")
+        rows = label_rows(labels, len(images), name)
+        chosen = _subset(len(images), max_size, random_seed, name)
+        self._init(ArrayImages(images[chosen]), name, rows[chosen], classes, {}, xflip)
+        self._is_subset = len(chosen) < len(images)
+        self._keep = True
+
+    def _init(
+        self,
+        images: _Images,
+        name: str,
+        labels: np.ndarray,
+        class_names: list[str] | None,
+        meta: dict[str, Any],
+        xflip: bool,
+    ) -> None:
+        check_square(images.shape, name if isinstance(images, ArrayImages) else images.label(0))
+        self._images = images
+        self._labels = labels
+        self._xflip = xflip
+        self._pixels: torch.Tensor | None = None
+        self._lock = threading.Lock()
+        self.name = name
+        self.meta = meta
+        self.image_shape = images.shape
+        self.num_channels, _, self.resolution = images.shape
+        self.label_dim = labels.shape[1]
+        self.has_labels = self.label_dim > 0
+        self.class_names = class_names_of(class_names, self.label_dim, self.path)
+
+    def _require_resolution(self, resolution: int | None) -> None:
+        if resolution is not None and resolution != self.resolution:
+            raise UserError(
+                f"{self.path} has images of {self.resolution} x {self.resolution}, "
+                f"but {resolution} x {resolution} is asked for; "
+                f"resize them with dataset_tool.py --resolution={resolution}x{resolution}"
+            )
+
+    def __len__(self) -> int:
+        return len(self._images) * (2 if self._xflip else 1)
+
+    def image(self, i: int) -> np.ndarray:
+        """Return image `i` as uint8 [C, H, W]. Raises UserError if its file is damaged or gone."""
+        place, flipped = self._place(i)
+        pixels = self._loaded()
+        image = pixels[place].numpy() if pixels is not None else self._decode(place)
+        return np.ascontiguousarray(image[:, :, ::-1]) if flipped else image.copy()
+
+    def label(self, i: int) -> np.ndarray:
+        """Return the label of image `i` as float32 [label_dim]."""
+        return self._labels[self._place(i)[0]].copy()
+
+    def images(self, indices: Indices) -> torch.Tensor:
+        """Return images as uint8 [N, C, H, W] on the CPU. Raises UserError if a file is damaged or gone."""
+        indices = self._check(indices)
+        pixels = self._loaded()
+        if pixels is None:
+            return torch.from_numpy(np.stack([self.image(int(i)) for i in indices]))
+        count = len(self._images)
+        batch = pixels[torch.from_numpy(indices % count)]
+        flipped = torch.from_numpy(indices >= count)
+        if flipped.any():
+            batch[flipped] = batch[flipped].flip(-1)
+        return batch
+
+    def labels(self, indices: Indices) -> torch.Tensor:
+        """Return labels as float32 [N, label_dim] on the CPU."""
+        return torch.from_numpy(self._labels[self._check(indices) % len(self._images)])
+
+    def to_tensor(self, *, mirrored: bool = True) -> torch.Tensor:
+        """Return all images as one new uint8 tensor [len(ds), C, H, W] on the CPU.
+
+        With `mirrored=False` and `xflip` only the first half of them, which are those before mirroring.
+        """
+        pixels = self._loaded()
+        if pixels is None:
+            pixels = self._decode_all()
+        return torch.cat([pixels, pixels.flip(-1)]) if self._xflip and mirrored else pixels.clone()
+
+    @property
+    def xflip(self) -> bool:
+        """Whether the second half of the images is the first half mirrored."""
+        return self._xflip
+
+    def whole(self, *, xflip: bool) -> "ImageDataset":
+        """Return the same images without a subset, mirrored or not; metrics compare with those.
+
+        Raises:
+            UserError: a subset of images in memory, whose rest is not here.
+        """
+        if self._is_subset:
+            if self.path != BUILTIN_FACES and isinstance(self._images, ArrayImages):
+                raise UserError(f"{self.name} is a subset of arrays in memory; make it without max_size")
+            return ImageDataset(self.path, use_labels=self.has_labels, xflip=xflip)
+        other = copy.copy(self)
+        other._xflip, other._pixels = xflip, self._pixels
+        return other
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether images are kept decoded, so that reading them costs next to nothing after the first."""
+        return self._keep
+
+    def content_hash(self) -> str:
+        """Return a SHA-256 (hex) of what is selected: names, sizes and CRC-32 of the files, labels if used, mirroring.
+
+        A folder and a zip of the same files have the same hash. It does not depend on where the data lies.
+        """
+        hasher = hashlib.sha256(f"{self.image_shape} xflip={self._xflip}\n".encode())
+        for i in range(len(self._images)):
+            hasher.update(self._images.digest(i))
+        hasher.update(f"labels {self._labels.shape}\n".encode())
+        hasher.update(self._labels.astype("<f4").tobytes())
+        return hasher.hexdigest()
+
+    def _place(self, i: int) -> tuple[int, bool]:
+        if not 0 <= i < len(self):
+            raise IndexError(f"image {i} of {len(self)}")
+        return i % len(self._images), i >= len(self._images)
+
+    def _check(self, indices: Indices) -> np.ndarray:
+        array = np.asarray(indices, dtype=np.int64).reshape(-1)
+        if array.size and not 0 <= array.min() <= array.max() < len(self):
+            raise IndexError(f"images {array.min()} to {array.max()} of {len(self)}")
+        return array
+
+    def _loaded(self) -> torch.Tensor | None:
+        if not self._keep:
+            return None
+        with self._lock:
+            if self._pixels is None:
+                self._pixels = self._decode_all()
+            return self._pixels
+
+    def _decode_all(self) -> torch.Tensor:
+        if isinstance(self._images, ArrayImages):
+            return torch.from_numpy(self._images.array)
+        pixels = np.empty((len(self._images), *self.image_shape), dtype=np.uint8)
+
+        def fill(place: int) -> None:
+            pixels[place] = self._decode(place)
+
+        with concurrent.futures.ThreadPoolExecutor(min(_DECODE_THREADS, os.cpu_count() or 1)) as pool:
+            for _ in pool.map(fill, range(len(pixels)), chunksize=64):
+                pass
+        return torch.from_numpy(pixels)
+
+    def _decode(self, place: int) -> np.ndarray:
+        image = self._images.decode(place)
+        if image.shape != self.image_shape:  # the file was exchanged after its header was read
+            raise UserError(
+                f"{self._images.label(place)} has changed its size since the start; make the data set again"
+            )
+        return image
+
+    def __getstate__(self) -> dict:
+        return {key: value for key, value in self.__dict__.items() if key not in ("_pixels", "_lock")}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self._pixels, self._lock = None, threading.Lock()
+
+
+def _read_labels(
+    files: FolderFiles | ZipFiles, names: list[str], use_labels: bool
+) -> tuple[np.ndarray, list[str] | None, dict[str, Any]]:
+    """Return label rows [N, label_dim] of all images, the class names and the rest of `dataset.json`."""
+    content = None
+    if DATASET_JSON in files.names:
+        content = DatasetJson(files.read(DATASET_JSON), f"{files.path}: {DATASET_JSON}")
+    meta = content.meta if content else {}
+    if not use_labels:
+        return np.zeros((len(names), 0), np.float32), None, meta
+    if content is None or content.labels is None:
+        raise UserError(
+            f"--cond: {files.path} has no labels in a {DATASET_JSON}; leave --cond out, "
+            "or make a labelled data set with dataset_tool.py --labels-from=folders"
+        )
+    return content.label_array(names), content.classes, meta
+
+
+def _subset(count: int, max_size: int | None, seed: int, where: str) -> np.ndarray:
+    """Return the sorted indices of the chosen images; equal seeds choose the reference's images."""
+    if max_size is None:
+        return np.arange(count)
+    if not 1 <= max_size <= count:
+        raise UserError(f"--subset={max_size}: {where} has {count} images; give a number from 1 to {count}")
+    order = np.arange(count)
+    if max_size < count:
+        np.random.RandomState(seed % 2**31).shuffle(order)
+    return np.sort(order[:max_size])
+
+
+def _fits_in_memory(size: int) -> bool:
+    return size <= min(_AUTO_CACHE_BYTES, psutil.virtual_memory().available // 4)

@@ -1,0 +1,176 @@
+"""Image files as arrays: reading headers, decoding, and the checks that make a collection uniform."""
+
+import contextlib
+import hashlib
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from dnnlib import UserError
+from training.dataset.files import FolderFiles, ZipFiles
+
+MODES = {"L": 1, "RGB": 3, "RGBA": 4}
+"""PIL modes that training reads, with their channel counts."""
+
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_MODES = {0: "L", 2: "RGB", 6: "RGBA"}
+DECODE_ERRORS = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    IndexError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow raises for damaged files, depending on where the damage is."""
+
+
+class ImageHeader(NamedTuple):
+    """What the first bytes of an image file say: PIL mode, width and height in pixels (before EXIF rotation)."""
+
+    mode: str
+    width: int
+    height: int
+
+
+class FileImages:
+    """Selected image files of a folder or zip; all headers are read at construction.
+
+    Raises:
+        UserError: images of different size or mode, not square, not a power of two, or unreadable.
+    """
+
+    def __init__(self, files: FolderFiles | ZipFiles, names: list[str]):
+        self._files = files
+        self._names = names
+        first = self._header(0)
+        check_mode(first.mode, self.label(0))
+        self.shape = (MODES[first.mode], first.height, first.width)
+        check_square(self.shape, self.label(0))
+        for i in range(1, len(names)):
+            self._check_alike(i, self._header(i), first)
+
+    def _header(self, i: int) -> ImageHeader:
+        with self._files.open(self._names[i]) as stream:
+            return image_header(stream, self.label(i))
+
+    def _check_alike(self, i: int, header: ImageHeader, first: ImageHeader) -> None:
+        check_mode(header.mode, self.label(i))
+        if (header.width, header.height) != (first.width, first.height):
+            raise UserError(
+                f"{self.label(i)} is {header.width} x {header.height}, but {self._names[0]} is "
+                f"{first.width} x {first.height}; bring all to one size with dataset_tool.py --transform=center-crop "
+                f"--resolution={first.width}x{first.height}"
+            )
+        if header.mode != first.mode:
+            raise UserError(
+                f"{self.label(i)} has the image mode {header.mode}, but {self._names[0]} has {first.mode}; "
+                "bring all to one mode with dataset_tool.py --on-error=convert"
+            )
+
+    def label(self, i: int) -> str:
+        """Return what to call image `i` in messages."""
+        return f"{self._files.path}: {self._names[i]}"
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def decode(self, i: int) -> np.ndarray:
+        """Return image `i` as uint8 [C, H, W]."""
+        return decode_image(self._files.read(self._names[i]), self.label(i))
+
+    def digest(self, i: int) -> bytes:
+        """Return what image `i` contributes to the content hash."""
+        size, crc = self._files.checksum(self._names[i])
+        return f"{self._names[i]}\t{size}\t{crc:08x}\n".encode()
+
+
+class ArrayImages:
+    """Selected images that are in memory already."""
+
+    def __init__(self, array: np.ndarray):
+        self.array = np.ascontiguousarray(array)
+        self.shape = tuple(array.shape[1:])
+
+    def label(self, i: int) -> str:
+        """Return what to call image `i` in messages."""
+        return f"image {i}"
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def decode(self, i: int) -> np.ndarray:
+        """Return image `i` as uint8 [C, H, W]."""
+        return self.array[i]
+
+    def digest(self, i: int) -> bytes:
+        """Return what image `i` contributes to the content hash."""
+        return hashlib.sha256(self.array[i].tobytes()).digest()
+
+
+def image_header(stream: BinaryIO, label: str) -> ImageHeader:
+    """Read mode and size of an image without decoding it; `label` names the file in messages.
+
+    Raises:
+        UserError: not an image, or one that PIL does not read.
+    """
+    with _decoding(label):
+        first = stream.read(33)
+        if first.startswith(_PNG_SIGNATURE) and first[12:16] == b"IHDR" and len(first) == 33:
+            width, height, depth, colour = struct.unpack(">IIBB", first[16:26])
+            if depth == 8 and colour in _PNG_MODES:  # by far the commonest case; PIL needs several times longer
+                return ImageHeader(_PNG_MODES[colour], width, height)
+        with Image.open(io.BytesIO(first + stream.read())) as image:
+            return ImageHeader(image.mode, image.width, image.height)
+
+
+def decode_image(data: bytes, label: str) -> np.ndarray:
+    """Decode an image of mode L, RGB or RGBA to uint8 [C, H, W]; `label` names the file in messages.
+
+    Raises:
+        UserError: the image is damaged or has another mode.
+    """
+    with _decoding(label), Image.open(io.BytesIO(data)) as image:
+        check_mode(image.mode, label)
+        pixels = np.asarray(image)
+    return np.ascontiguousarray(pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
+
+
+def check_mode(mode: str, label: str) -> None:
+    """Raise UserError unless `mode` is one that training reads."""
+    if mode not in MODES:
+        raise UserError(
+            f"{label} has the unsupported image mode {mode} (supported: {', '.join(MODES)}); "
+            "bring the images to one mode with dataset_tool.py --on-error=convert"
+        )
+
+
+def check_square(shape: tuple[int, int, int], label: str) -> None:
+    """Raise UserError unless an image of `shape` (C, H, W) is square and a power of two wide."""
+    _, height, width = shape
+    power = 1 << max(0, (min(width, height)).bit_length() - 1)
+    remedy = f"make square images with dataset_tool.py --transform=center-crop --resolution={power}x{power}"
+    if width != height:
+        raise UserError(f"{label} is {width} x {height}, not square; {remedy}")
+    if power != width:
+        raise UserError(f"{label} is {width} x {height}, not a power of two; {remedy}")
+
+
+@contextlib.contextmanager
+def _decoding(label: str) -> Iterator[None]:
+    try:
+        yield
+    except DECODE_ERRORS as error:
+        reason = "not an image format that PIL knows" if "cannot identify" in str(error) else error
+        raise UserError(
+            f"{label} cannot be read as an image ({reason}); remove it, "
+            "or leave such files out with dataset_tool.py --on-error=skip"
+        ) from error

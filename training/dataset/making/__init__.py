@@ -1,0 +1,1 @@
+"""What dataset_tool.py calls: sources, recipes, transforms, and the writing of a data set."""

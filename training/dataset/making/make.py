@@ -1,0 +1,169 @@
+"""The whole way from a source to a data set."""
+
+import concurrent.futures
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import PIL
+
+from dnnlib import UserError
+from training.dataset import ImageDataset
+from training.dataset.files import DATASET_JSON
+from training.dataset.making import transforms
+from training.dataset.making.processing import Picture, Settings, Target, choose_target, process
+from training.dataset.making.report import Report
+from training.dataset.making.source import Item, Label, Problem, Source
+from training.dataset.making.writing import check_destination, dataset_json, open_destination
+
+TOOL = "rooted-stylegan dataset_tool 1"
+"""Stored in every data set; the number grows when equal input gives other output."""
+
+
+def make_dataset(
+    source: Source,
+    dest: str | os.PathLike,
+    settings: Settings,
+    *,
+    on_error: str = "stop",
+    duplicates: str = "keep",
+    max_images: int | None = None,
+    overwrite: bool = False,
+    workers: int = 1,
+    recipe: str | None = None,
+    progress: Callable[[Iterable], Iterable] = iter,
+) -> Report:
+    """Write all images of `source` to `dest`, a `.zip` or folder, together with `dataset.json`.
+
+    Equal input gives equal bytes, whatever `workers`. After an error `dest` is what it was before.
+
+    Args:
+        source: what to read.
+        dest: where to write.
+        settings: how items become images (`settings.convert` belongs to `on_error="convert"`).
+        on_error: "stop" at the first image that does not fit, or leave such images out ("skip", "convert").
+        duplicates: "keep" or "skip" images with the same pixels as an earlier one.
+        max_images: end after that many images.
+        overwrite: replace an existing `dest`.
+        workers: number of threads.
+        recipe: name to store in `dataset.json`.
+        progress: wraps the iterable of items, for a progress bar.
+
+    Raises:
+        UserError: for whatever a user can mend; nothing is written then.
+    """
+    check_destination(dest, overwrite)
+    target = choose_target(source.items, settings)
+    report = Report()
+    labels: list[tuple[str, Label]] = []
+    seen: dict[bytes, str] = {}
+    with open_destination(dest) as write:
+        for item, outcome in progress(_process_all(source.items, settings, target, workers)):
+            if isinstance(outcome, Problem):
+                _meet(item, outcome, on_error, report)
+                continue
+            first = seen.setdefault(outcome.digest, item.name)
+            if first != item.name:
+                report.duplicates.append((item.name, first))
+                if duplicates == "skip":
+                    report.leave_out(item.name, Problem("duplicate", f"same pixels as {first}"))
+                    continue
+            index = len(report.written)
+            name = f"{index:08d}"[:5] + f"/img{index:08d}.png"
+            write(name, outcome.png)
+            labels.append((name, item.label))
+            report.written.append((name, item.name))
+            report.note(item.name, outcome.changes)
+            if max_images is not None and len(report.written) == max_images:
+                break
+        if not report.written:
+            raise UserError(f"no image is left for {dest}: {'; '.join(report.lines())}")
+        meta = _meta(settings, recipe)
+        write(DATASET_JSON, dataset_json(labels if source.has_labels else None, source.classes, meta))
+    return report
+
+
+def summarise(dest: str | os.PathLike) -> tuple[dict, list[str]]:
+    """Open a finished data set; return its facts for a JSON report, and lines for people with the content hash."""
+    plain = ImageDataset(dest)
+    labelled = _open_labelled(dest)
+    channels = {1: "grey", 3: "RGB", 4: "RGBA"}[plain.num_channels]
+    size = (
+        sum(file.stat().st_size for file in Path(dest).rglob("*.*"))
+        if Path(dest).is_dir()
+        else Path(dest).stat().st_size
+    )
+    labels = f"labels of length {labelled.label_dim}" if labelled else "no labels"
+    facts = {
+        "dest": str(dest),
+        "images": len(plain),
+        "resolution": plain.resolution,
+        "channels": plain.num_channels,
+        "label_dim": labelled.label_dim if labelled else 0,
+        "bytes": size,
+        "content_hash": plain.content_hash(),
+    }
+    lines = [
+        f"made {dest}: {len(plain)} images of {plain.resolution} x {plain.resolution}, {channels}, {labels}, "
+        f"{size / 1e6:.1f} MB",
+        f"content hash: {facts['content_hash']}",
+    ]
+    if labelled:
+        facts["content_hash_with_labels"] = labelled.content_hash()
+        lines.append(f"content hash with labels: {facts['content_hash_with_labels']}")
+    return facts, lines
+
+
+def _open_labelled(dest: str | os.PathLike) -> ImageDataset | None:
+    try:
+        return ImageDataset(dest, use_labels=True)
+    except UserError:
+        return None
+
+
+def _process_all(
+    items: Iterable[Item], settings: Settings, target: Target, workers: int
+) -> Iterator[tuple[Item, Picture | Problem]]:
+    """Yield each item with its picture or its problem, in order, while threads work a little ahead."""
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        window: deque[tuple[Item, concurrent.futures.Future[Picture]]] = deque()
+        try:
+            for item in items:
+                window.append((item, pool.submit(process, item, settings, target)))
+                if len(window) > 4 * workers:
+                    yield _outcome(*window.popleft())
+            while window:
+                yield _outcome(*window.popleft())
+        finally:
+            for _, future in window:
+                future.cancel()
+
+
+def _outcome(item: Item, future: concurrent.futures.Future[Picture]) -> tuple[Item, Picture | Problem]:
+    try:
+        return item, future.result()
+    except Problem as problem:
+        return item, problem
+
+
+def _meet(item: Item, problem: Problem, on_error: str, report: Report) -> None:
+    """Leave an item out or stop; what is too small was to be left out in any case."""
+    if on_error == "stop" and problem.kind != transforms.TOO_SMALL:
+        raise UserError(
+            f"{item.name}: {problem}; leave such images out with --on-error=skip, "
+            "or mend what can be mended with --on-error=convert"
+        )
+    report.leave_out(item.name, problem)
+
+
+def _meta(settings: Settings, recipe: str | None) -> dict:
+    meta = {
+        "made_by": f"{TOOL} (Pillow {PIL.__version__})",
+        "recipe": recipe,
+        "transform": settings.transform,
+        "resize_filter": settings.resize_filter if settings.size else None,
+    }
+    if recipe == "stanford-dogs":
+        meta["margin"] = settings.margin
+    return meta

@@ -1,0 +1,104 @@
+"""What a data set is made from: items that open as PIL images, whatever they lie in."""
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from dnnlib import UserError
+from training.dataset.images import DECODE_ERRORS
+
+Label = int | list[float] | None
+Box = tuple[int, int, int, int]
+
+_ORIENTATION = 0x0112
+_ROTATED = range(5, 9)  # EXIF orientations that exchange width and height
+
+
+class Problem(Exception):
+    """Why one item cannot become an image of the data set; `kind` groups such items in the report."""
+
+    def __init__(self, kind: str, detail: str):
+        super().__init__(f"{kind}: {detail}" if detail else kind)
+        self.kind = kind
+        self.detail = detail
+
+
+@dataclass(frozen=True)
+class Item:
+    """One future image.
+
+    Attributes:
+        name: what to call it in reports.
+        read: returns the bytes of an image file, or a PIL image.
+        label: class number, vector or None.
+        box: (left, top, right, bottom) in pixels of the stored image, what to show; None for the whole image.
+        size: (width, height) that the stored image must have; None for any.
+        problem: why it cannot be used, as known before reading it.
+    """
+
+    name: str
+    read: Callable[[], bytes | Image.Image]
+    label: Label = None
+    box: Box | None = None
+    size: tuple[int, int] | None = None
+    problem: Problem | None = None
+
+    def open(self) -> Image.Image:
+        """Open the image without decoding its pixels. Raises Problem."""
+        if self.problem is not None:
+            raise self.problem
+        try:
+            data = self.read()
+            return data if isinstance(data, Image.Image) else Image.open(io.BytesIO(data))
+        except UserError as error:
+            raise Problem("unreadable", str(error)) from error
+        except DECODE_ERRORS as error:
+            raise Problem("unreadable", one_line(error)) from error
+
+    def header(self) -> tuple[Image.Image, tuple[int, int]]:
+        """Open the image without decoding its pixels; return it with its (width, height) when turned upright.
+
+        Raises:
+            Problem: the image cannot be read.
+        """
+        image = self.open()
+        # Without this question PIL would decode a whole PNG to look for EXIF data behind the pixels.
+        if "exif" not in image.info and image.format != "TIFF":
+            return image, image.size
+        try:
+            rotated = image.getexif().get(_ORIENTATION) in _ROTATED
+        except DECODE_ERRORS as error:
+            raise Problem("unreadable", one_line(error)) from error
+        return image, (image.height, image.width) if rotated else image.size
+
+    def load(self) -> Image.Image:
+        """Open the image and decode all its pixels. Raises Problem."""
+        image = self.open()
+        try:
+            image.load()
+        except DECODE_ERRORS as error:
+            raise Problem("unreadable", one_line(error)) from error
+        return image
+
+
+@dataclass(frozen=True)
+class Source:
+    """All items in the order of the data set to make, and the names of their classes where known."""
+
+    items: Sequence[Item]
+    classes: list[str] | None
+    description: str
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether any item has a label."""
+        return any(item.label is not None for item in self.items)
+
+
+def one_line(error: Exception) -> str:
+    """Return what an exception says, without line breaks."""
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image format that PIL knows"
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,112 @@
+"""Cropping and resizing: what turns a picture of any shape into a square one of the wanted size."""
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from training.dataset.images import DECODE_ERRORS
+from training.dataset.making.source import Box, Problem, one_line
+
+TOO_SMALL = "too small"
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turn the image as its EXIF orientation says. Raises Problem if the EXIF data are damaged."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except DECODE_ERRORS as error:
+        raise Problem("unreadable", f"damaged EXIF data: {one_line(error)}") from error
+
+
+def resize(image: Image.Image, size: tuple[int, int], resize_filter: str) -> Image.Image:
+    """Resize to `size` (width, height) with "lanczos" or "box"; transparent pixels do not bleed into others."""
+    if image.size == size:
+        return image
+    return area_average(image, size) if resize_filter == "box" else image.resize(size, Image.Resampling.LANCZOS)
+
+
+def area_average(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resize so that each new pixel is the mean of the area that it covers, fractions of pixels included.
+
+    Computed at once and rounded once; PIL's own box filter weights border pixels by 0 or 1, and rounds twice.
+    """
+    width, height = size
+    factors = image.width // width, image.height // height
+    if image.size == (factors[0] * width, factors[1] * height) and all(f & (f - 1) == 0 for f in factors):
+        return image.reduce(factors)  # the same mean, in integers; for other factors PIL is not exact
+    across, down = _coverage(image.width, width), _coverage(image.height, height)
+    premultiplied = image.convert("RGBa") if image.mode == "RGBA" else image
+    pixels = np.asarray(premultiplied, dtype=np.float64)
+    means = np.einsum("yh,hw...,xw->yx...", down, pixels, across, optimize=True)
+    result = np.clip(np.floor(means + 0.5), 0, 255).astype(np.uint8)
+    return Image.frombytes(premultiplied.mode, size, result.tobytes()).convert(image.mode)
+
+
+def _coverage(old: int, new: int) -> np.ndarray:
+    """Return [new, old]: the share of new pixel i that old pixel j makes up; rows sum to 1."""
+    edges = np.arange(new + 1) * (old / new)
+    left, right = edges[:-1, None], edges[1:, None]
+    pixels = np.arange(old)
+    overlap = np.minimum(right, pixels + 1) - np.maximum(left, pixels)
+    return np.maximum(overlap, 0) / (old / new)
+
+
+def center_crop(image: Image.Image) -> Image.Image:
+    """Return the largest square in the middle."""
+    side = min(image.size)
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    return image if image.width == image.height else image.crop((left, top, left + side, top + side))
+
+
+def center_crop_wide(image: Image.Image, size: tuple[int, int], resize_filter: str) -> Image.Image:
+    """Return the largest middle part with the aspect of `size` (width, height), resized to it, between black bars.
+
+    Raises:
+        Problem: the image is smaller than `size`.
+    """
+    width, height = size
+    scale = min(image.width / width, image.height / height)
+    if scale < 1:
+        raise Problem(TOO_SMALL, f"{image.width} x {image.height} cannot give {width} x {height}")
+    crop_width, crop_height = round(width * scale), round(height * scale)
+    left, top = (image.width - crop_width) // 2, (image.height - crop_height) // 2
+    part = resize(image.crop((left, top, left + crop_width, top + crop_height)), size, resize_filter)
+    square = Image.new(image.mode, (width, width))
+    square.paste(part, (0, (width - height) // 2))
+    return square
+
+
+def square_around(box: Box, size: tuple[int, int], margin: float) -> Box:
+    """Return the square to cut out of an image of `size` (width, height) so that `box` is in it, with a margin.
+
+    The side is the longer side of the box plus `margin` times that on both sides. Nothing is invented: where the image
+    ends, the square is moved inside, and where the image is too narrow, it shrinks to the image's shorter side, around
+    the middle of the box.
+    """
+    left, top, right, bottom = box
+    side = round(max(right - left, bottom - top) * (1 + 2 * margin))
+    side = max(1, min(side, *size))
+    corner = [(low + high - side) / 2 for low, high in ((left, right), (top, bottom))]
+    x, y = (min(max(0, round(start)), limit - side) for start, limit in zip(corner, size, strict=True))
+    return x, y, x + side, y + side
+
+
+def convert_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Convert to L, RGB or RGBA; transparent parts become white where the result has no alpha; 16 bits become 8.
+
+    Raises:
+        Problem: there is no one way to show this mode (floating point, 32 bits).
+    """
+    if image.mode == mode:
+        return image
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image, dtype=np.uint32) * 255 / 65535 + 0.5).astype(np.uint8))
+    if image.mode in ("F", "I"):
+        raise Problem("unsupported mode", f"{image.mode} has no fixed range of values")
+    if image.mode in ("LA", "La", "PA", "RGBa") or (
+        image.mode in ("1", "L", "RGB", "P") and "transparency" in image.info
+    ):
+        image = image.convert("RGBA")
+    if image.mode == "RGBA" and mode != "RGBA":
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image).convert("RGB")
+    return image if image.mode == mode else image.convert("RGB").convert(mode)

@@ -1,0 +1,147 @@
+"""Convert networks between file formats; run as `python -m training.convert SOURCE DESTINATION`.
+
+Sources: snapshots of this project, official StyleGAN2-ADA pickles, and checkpoints of rosinality/stylegan2-pytorch.
+Destinations by suffix: `.safetensors` (a snapshot), `.pt` (rosinality's layout), `.onnx` (the generator).
+"""
+
+import argparse
+import io
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from dnnlib import UserError, atomic_write
+from dnnlib.cli import Command, Number, door
+from training.snapshot.export_onnx import export_onnx
+from training.snapshot.file import (
+    Snapshot,
+    build_network,
+    fetch_network,
+    is_torch_archive,
+    load_snapshot,
+    save_snapshot,
+)
+from training.snapshot.rosinality import (
+    discriminator_from_rosinality,
+    discriminator_to_rosinality,
+    generator_from_rosinality,
+    generator_to_rosinality,
+)
+
+_SUFFIXES = (".safetensors", ".pt", ".onnx")
+
+
+def load_rosinality(path: str | os.PathLike) -> Snapshot:
+    """Networks from a checkpoint of rosinality/stylegan2-pytorch: CPU, float32, eval. No code in the file is run.
+
+    Optimizer states and arguments are left behind. The config has conv_clamp None, as that program does not clamp.
+
+    Raises:
+        UserError: the file cannot be read without running code, or is not in that layout.
+    """
+    try:
+        # Training checkpoints carry their arguments in a Namespace, which is a plain record.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).strip().splitlines()[0][:120]
+        raise UserError(f"{path} cannot be read as a checkpoint of tensors ({reason})") from error
+    if not isinstance(content, dict) or not any(_is_state(content.get(key)) for key in ("g", "d", "g_ema")):
+        raise UserError(
+            f"{path} is no checkpoint of rosinality/stylegan2-pytorch: it has no states 'g', 'd' or 'g_ema'"
+        )
+    mean = content.get("latent_avg")
+    if mean is not None and not (isinstance(mean, torch.Tensor) and mean.is_floating_point()):
+        raise UserError(f"{path} has a 'latent_avg' that is no tensor")
+    networks: dict[str, Any] = {"G": None, "D": None, "G_ema": None}
+    for name, key in (("G", "g"), ("D", "d"), ("G_ema", "g_ema")):
+        state = content.get(key)
+        if _is_state(state):
+            config, tensors = (
+                discriminator_from_rosinality(state) if key == "d" else generator_from_rosinality(state, mean)
+            )
+            networks[name] = build_network(name, config, tensors, str(path))
+    return Snapshot(**networks, metadata={"class_names": None, "imported_from": "rosinality/stylegan2-pytorch"})
+
+
+def save_rosinality(path: str | os.PathLike, snapshot: Snapshot) -> None:
+    """Write a checkpoint that rosinality/stylegan2-pytorch loads, atomically.
+
+    Raises:
+        UserError: a network that the layout cannot express (conditional, not RGB, another discriminator).
+    """
+    content: dict[str, Any] = {}
+    for key, network in (("g", snapshot.G), ("g_ema", snapshot.G_ema)):
+        if network is not None:
+            content[key] = generator_to_rosinality(network)
+            content["latent_avg"] = network.mapping.w_avg.clone()
+    if snapshot.D is not None:
+        content["d"] = discriminator_to_rosinality(snapshot.D)
+    stream = io.BytesIO()
+    torch.save(content, stream)
+    with atomic_write(path) as file:
+        file.write(stream.getvalue())
+
+
+def _is_state(value: Any) -> bool:
+    return isinstance(value, dict) and bool(value) and all(isinstance(t, torch.Tensor) for t in value.values())
+
+
+@click.command(
+    cls=Command, epilog="Example: python -m training.convert network-snapshot-025000.pkl network.safetensors"
+)
+@click.argument("source")
+@click.argument("destination", type=Path)
+@click.option("--ema-only", is_flag=True, help="Keep the averaged generator only.")
+@click.option("--trunc", type=Number(), default=1.0, show_default=True, help="ONNX: truncation psi, fixed in the file.")
+@click.option("--trunc-cutoff", type=click.IntRange(min=0), help="ONNX: truncate the first so many layers only.")
+@click.option(
+    "--opset", type=click.IntRange(min=1), help="ONNX: version. [default: highest of the installed onnxruntime]"
+)
+@click.option("--network-sha256", metavar="HEX", help="Refuse a source with another SHA-256.")
+@door
+def main(
+    source: str,
+    destination: Path,
+    ema_only: bool,
+    trunc: float,
+    trunc_cutoff: int | None,
+    opset: int | None,
+    network_sha256: str | None,
+) -> None:
+    """Convert SOURCE to DESTINATION, whose suffix says how.
+
+    \b
+    SOURCE       snapshot (.safetensors), official pickle (.pkl), or checkpoint of
+                 rosinality/stylegan2-pytorch (.pt); file, https:// or hf://owner/repo/file
+    DESTINATION  .safetensors  snapshot of this project
+                 .pt           checkpoint for rosinality/stylegan2-pytorch
+                 .onnx         generator with constant noise, compared with PyTorch
+    """  # noqa: D301 - \\b keeps click from filling the lines
+    suffix = destination.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise UserError(f"{destination}: the name must end in {', '.join(_SUFFIXES)} to say what to write")
+    path = fetch_network(source, sha256=network_sha256)
+    snapshot = load_rosinality(path) if is_torch_archive(path) else load_snapshot(path)
+    if ema_only:
+        snapshot = Snapshot(None, None, snapshot.generator, snapshot.metadata)
+    if suffix == ".safetensors":
+        save_snapshot(destination, G=snapshot.G, D=snapshot.D, G_ema=snapshot.G_ema, metadata=snapshot.metadata)
+    elif suffix == ".pt":
+        _note_clamp(snapshot)
+        save_rosinality(destination, snapshot)
+    else:
+        difference = export_onnx(
+            snapshot.generator, destination, truncation_psi=trunc, truncation_cutoff=trunc_cutoff, opset=opset
+        )
+        click.echo(f"largest difference between ONNX and PyTorch: {difference:.2g}")
+    click.echo(f"wrote {destination}")
+
+
+def _note_clamp(snapshot: Snapshot) -> None:
+    if any(n is not None and n.config.conv_clamp is not None for n in (snapshot.G, snapshot.D, snapshot.G_ema)):
+        click.echo("note: rosinality's networks do not clamp activations; beyond the limit outputs differ", err=True)
