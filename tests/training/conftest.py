@@ -60,9 +60,14 @@ class TinyRuns:
 
 
 @pytest.fixture
-def tiny(tmp_path) -> TinyRuns:
+def one_thread() -> Iterator[None]:
     with _one_thread():
-        yield TinyRuns(tmp_path)
+        yield
+
+
+@pytest.fixture
+def tiny(tmp_path, one_thread) -> TinyRuns:
+    return TinyRuns(tmp_path)
 
 
 @pytest.fixture(scope="session")
