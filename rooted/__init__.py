@@ -3,7 +3,7 @@
 Needs nothing but torch. The mathematics is in `rooted.functional`, the paper's experiments in `rooted.experiments`.
 """
 
-from rooted.adversarial import AdversarialLoss, adversarial_loss
+from rooted.adversarial import AdversarialLoss, adversarial_loss, parse_adversarial_loss
 from rooted.losses import FocalLoss, RootedBCEWithLogitsLoss, RootedCrossEntropyLoss
 
 __all__ = [
@@ -12,4 +12,5 @@ __all__ = [
     "RootedBCEWithLogitsLoss",
     "RootedCrossEntropyLoss",
     "adversarial_loss",
+    "parse_adversarial_loss",
 ]
