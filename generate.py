@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from dnnlib import UserError
+from dnnlib import UserError, make_folder
 from dnnlib.cli import Command, IntegerRanges, Number, door, download_options
 from generation.latents import load_noise, parse_class
 from generation.output import Motion, Source, draw_grid, draw_mixing, draw_pictures, draw_video
@@ -168,10 +168,7 @@ def prepare(
         raise UserError(f"--trunc-cutoff={trunc_cutoff}: the network has {G.num_ws} layers")
     label = parse_class(class_text, G.c_dim, snapshot.metadata.get("class_names"))
     renderer = Renderer(G.to(target), target, label, trunc, trunc_cutoff, noise_mode, batch_size)
-    try:
-        outdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--outdir={outdir} cannot be made: {error.strerror}") from error
+    make_folder(outdir, "--outdir")
     text = {"network": Path(network).name, "network_hash": snapshot.hash, "truncation_psi": f"{trunc:g}"}
     if trunc_cutoff is not None:
         text["truncation_cutoff"] = str(trunc_cutoff)

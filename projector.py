@@ -8,7 +8,7 @@ import click
 import torch
 from tqdm import tqdm
 
-from dnnlib import UserError
+from dnnlib import UserError, make_folder
 from dnnlib.cli import LARGEST_SEED, Command, door, download_options
 from generation.latents import parse_class
 from generation.renderer import pick_device
@@ -135,12 +135,7 @@ def _can_write_video() -> bool:
 
 def _make_folders(outdir: Path, targets: list[Target]) -> list[Path]:
     folders = [outdir] if len(targets) == 1 else [outdir / target.name for target in targets]
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(f"--outdir: cannot make {folder} ({error.strerror}); choose another folder") from error
-    return folders
+    return [make_folder(folder, "--outdir") for folder in folders]
 
 
 @contextlib.contextmanager

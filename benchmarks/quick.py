@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import machine, synchronize
 from benchmarks.training import build
-from dnnlib import UserError
+from dnnlib import UserError, first_line
 from dnnlib.cli import door
 from torch_utils.ops import describe_implementations, use_implementation
 from training.precision import cpu_has_bf16_units
@@ -178,7 +178,7 @@ def main(device: str, json_path: Path | None) -> None:
             synchronize(place)
         except Exception as error:
             traceback.print_exc()
-            said, ok = f"{type(error).__name__}: {error}".splitlines()[0], False
+            said, ok = f"{type(error).__name__}: {first_line(error)}", False
         checks[name] = {"ok": ok, "seconds": round(time.perf_counter() - start, 1), "said": said}
         print(f"{'ok    ' if ok else 'FAILED'} {checks[name]['seconds']:6.1f} s  {name}: {said}", flush=True)
         if json_path is not None:

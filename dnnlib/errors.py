@@ -15,3 +15,17 @@ class UserError(Exception):
     def __init__(self, message: str, *, everywhere: bool = False) -> None:
         super().__init__(message)
         self.everywhere = everywhere
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, 200 characters at most; its kind where it says nothing."""
+    return _lines(error)[0][:200]
+
+
+def last_line(error: BaseException) -> str:
+    """The last line, where a traceback comes first, as in TorchScript's errors."""
+    return _lines(error)[-1][:200]
+
+
+def _lines(error: BaseException) -> list[str]:
+    return [line.strip() for line in f"{error}".splitlines() if line.strip()] or [type(error).__name__]

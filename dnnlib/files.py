@@ -44,6 +44,15 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
         raise
 
 
+def make_folder(path: str | os.PathLike, argument: str) -> Path:
+    """Make a folder and its parents where they are missing; a `UserError` names the argument that it came from."""
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{argument}: cannot make the folder {path} ({error.strerror}); choose another") from error
+    return Path(path)
+
+
 def copy_whole(source: Path, target: Path) -> None:
     """Make `target` the same file as `source`, by a link where the file system has them, else as a copy; atomically.
 

@@ -8,7 +8,7 @@ import safetensors
 import safetensors.torch
 import torch
 
-from dnnlib import UserError
+from dnnlib import UserError, first_line
 
 _LARGEST_SEED = 2**32 - 1
 
@@ -87,8 +87,7 @@ def load_projected(path: str | os.PathLike, num_ws: int, w_dim: int) -> torch.Te
         with np.load(path, allow_pickle=False) as content:
             w = content["w"] if isinstance(content, np.lib.npyio.NpzFile) and "w" in content.files else None
     except Exception as error:  # of a damaged file, whatever zipfile, zlib or the parser of NumPy's headers meets
-        reason = (f"{error}".strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(f"--projected-w: {path} cannot be read as an .npz file ({reason})") from error
+        raise UserError(f"--projected-w: {path} cannot be read as an .npz file ({first_line(error)})") from error
     if not isinstance(w, np.ndarray):  # another file of that name comes as bytes
         raise UserError(f"--projected-w: {path} has no array named 'w'; projector.py writes such files")
     expected = f"[N, {num_ws}, {w_dim}]"

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 
-from dnnlib import UserError
+from dnnlib import UserError, first_line, last_line
 from dnnlib.weights import VGG16, locate
 from torch_utils.lpips_vgg16 import lpips_vgg16
 
@@ -98,8 +98,7 @@ class TorchScriptDistance:
                 warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, the files are still about
                 self._module = torch.jit.load(str(path), map_location=device).eval()
         except (RuntimeError, ValueError, OSError) as error:
-            reason = str(error).strip().splitlines()[0][:120]
-            raise UserError(f"--distance={path} cannot be read as a TorchScript file ({reason})") from error
+            raise UserError(f"--distance={path} cannot be read as a TorchScript file ({first_line(error)})") from error
         arguments = {argument.name for argument in self._module.forward.schema.arguments}
         self._options = {
             key: value for key, value in (("resize_images", False), ("return_lpips", True)) if key in arguments
@@ -111,10 +110,9 @@ class TorchScriptDistance:
         try:
             return self._module(x, **self._options).flatten(1)
         except Exception as error:  # what its code raises, and what torch raises in it
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
             shape = " x ".join(map(str, x.shape))
             raise UserError(
-                f"--distance={self._path} fails on images of shape {shape} ({lines[-1][:200]}); "
+                f"--distance={self._path} fails on images of shape {shape} ({last_line(error)}); "
                 "it must take them and give features [N, F]; if memory is short, lower --batch"
             ) from error
 

@@ -3,7 +3,6 @@
 import csv
 import importlib.util
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import safetensors.torch
 import torch
 
-from dnnlib import atomic_write
+from dnnlib import atomic_write, write_json
 from projection.optimization import ProjectionResult
 from torch_utils.images import make_grid, save_image, to_uint8
 from training.snapshot import Snapshot, save_snapshot
@@ -47,8 +46,7 @@ def write_outputs(
     if result.tuned:
         metadata = {**snapshot.metadata, "tuned_for": settings["target"]}
         save_snapshot(folder / "tuned-network.safetensors", G=None, D=None, G_ema=result.tuned[i], metadata=metadata)
-    with atomic_write(folder / "projection.json", "w") as stream:
-        json.dump({**settings, **measurements(result, i)}, stream, indent=2)
+    write_json(folder / "projection.json", {**settings, **measurements(result, i)})
 
 
 def can_plot() -> bool:

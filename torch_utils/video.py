@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from dnnlib import UserError, atomic_write
+from dnnlib import UserError, atomic_write, first_line
 from torch_utils.images import to_pil
 
 VIDEO_SUFFIXES = (".mp4", ".gif", ".webp")
@@ -46,7 +46,7 @@ def write_video(path: str | os.PathLike, frames: Iterable[torch.Tensor], fps: fl
             with open(temporary, "rb") as source, atomic_write(path) as target:
                 shutil.copyfileobj(source, target)
         except OSError as error:  # imageio-ffmpeg reports several lines, of which the first says what
-            raise UserError(f"cannot write {path}: {str(error).splitlines()[0]}") from error
+            raise UserError(f"cannot write {path}: {first_line(error)}") from error
     return counted.count
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from dnnlib import UserError
+from dnnlib import UserError, first_line
 from training.randomness import seed_generators
 
 _WARM_UP = 2
@@ -163,4 +163,4 @@ def _cause(error: BaseException) -> str:
     """The first line of the error that the others followed from."""
     while error.__context__ is not None:
         error = error.__context__
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return first_line(error)

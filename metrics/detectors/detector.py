@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from dnnlib import UserError
+from dnnlib import UserError, first_line, last_line
 from dnnlib.download import file_sha256
 from metrics.results import library_versions
 
@@ -113,7 +113,7 @@ def open_torchscript(path: Path, device: torch.device) -> Detector:
             module = torch.jit.load(path, map_location=device).eval()
         arguments = {argument.name for argument in module.forward.schema.arguments}
     except (RuntimeError, ValueError, AttributeError) as error:
-        raise UserError(f"--detector={path} is not a TorchScript file: {f'{error}'.splitlines()[0]}") from error
+        raise UserError(f"--detector={path} is not a TorchScript file: {first_line(error)}") from error
     options = {"return_features": True} if "return_features" in arguments else {}
     lpips_options = {"resize_images": False, "return_lpips": True} if "return_lpips" in arguments else options
 
@@ -123,7 +123,7 @@ def open_torchscript(path: Path, device: torch.device) -> Detector:
         except Exception as error:  # what its code raises, and what torch raises in it
             shape = " x ".join(map(str, images.shape))
             raise UserError(
-                f"--detector={path} fails on images of shape {shape} ({_last_line(error)}); it must take them and "
+                f"--detector={path} fails on images of shape {shape} ({last_line(error)}); it must take them and "
                 "give features [N, D]; if memory is short, lower --batch"
             ) from error
         if not isinstance(features, torch.Tensor):
@@ -143,9 +143,3 @@ def open_torchscript(path: Path, device: torch.device) -> Detector:
         logits=None if options else lambda features: features,
         distance=distance,
     )
-
-
-def _last_line(error: Exception) -> str:
-    """TorchScript puts a traceback before what was raised."""
-    lines = [line.strip() for line in f"{error}".splitlines() if line.strip()]
-    return lines[-1][:200] if lines else type(error).__name__

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from dnnlib import UserError
+from dnnlib import UserError, first_line
 from dnnlib.download import file_sha256
 from dnnlib.weights import VGG16, WeightFile, locate
 from metrics.detectors.detector import Detector, DetectorUnavailable, open_torchscript
@@ -54,9 +54,9 @@ def open_detector(
     except torch.OutOfMemoryError:
         raise
     except (KeyError, RuntimeError) as error:
-        reason = f"{error}".splitlines()[0]
         raise DetectorUnavailable(
-            f"{path} does not hold the weights of the {family} detector ({reason}); fetch {weights.url} again"
+            f"{path} does not hold the weights of the {family} detector ({first_line(error)}); "
+            f"fetch {weights.url} again"
         ) from error
 
 
@@ -176,7 +176,6 @@ def _require_plain_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch reports a damaged or dangerous file by several exceptions
-        reason = f"{error}".splitlines()[0] if f"{error}" else type(error).__name__
         raise DetectorUnavailable(
-            f"{path} is not a file of weights ({reason}); remove it and fetch it again"
+            f"{path} is not a file of weights ({first_line(error)}); remove it and fetch it again"
         ) from error

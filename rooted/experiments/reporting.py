@@ -1,7 +1,6 @@
 """What every experiment leaves behind: results.json with its provenance, CSV files, intervals."""
 
 import csv
-import json
 import math
 import os
 import platform
@@ -28,22 +27,6 @@ def provenance() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpu": device,
     }
-
-
-def make_folder(path: Path) -> Path:
-    """Create the output folder; UserError where that is not possible."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--out: cannot create {path}: {error.strerror}; choose another folder") from error
-    return path
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Strict JSON: numbers that are not finite become null."""
-    with atomic_write(path, "w") as stream:
-        json.dump(_finite(content), stream, indent=1, allow_nan=False)
-        stream.write("\n")
 
 
 def write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -100,13 +83,3 @@ def seed_interval(values: Iterable[float]) -> tuple[float, float]:
     if len(values) < 2:
         return float(values.mean()), math.nan
     return float(values.mean()), float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

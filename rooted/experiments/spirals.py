@@ -22,16 +22,15 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from dnnlib import make_folder, write_json
 from dnnlib.cli import Command, Number, door
 from rooted.experiments.regression.regression_tables import to_markdown
 from rooted.experiments.reporting import (
-    make_folder,
     provenance,
     pyplot,
     save_figure,
     seed_interval,
     write_csv,
-    write_json,
 )
 from rooted.functional import rooted_nll
 
@@ -244,7 +243,7 @@ def summary(runs: list[dict[str, Any]]) -> list[dict[str, str]]:
 @door
 def main(k: float, form: str, seeds: int, points: int, turns: float, noise: float, out: Path) -> None:
     """Train, measure, draw."""
-    folder = make_folder(out)
+    folder = make_folder(out, "--out")
     seed_list = list(range(seeds))
     data = two_spirals(points, turns, noise, seed_list)
     extent = 1.15 + 2 * noise

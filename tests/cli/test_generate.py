@@ -449,7 +449,7 @@ def test_output_folder_that_is_a_file(tmp_path, rgb):
     (tmp_path / "out").write_text("")
     result = run("--network", rgb, "--seeds=0", "--outdir", tmp_path / "out")
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
-    assert "cannot be made" in result.stderr
+    assert "--outdir: cannot make" in result.stderr
 
 
 def test_missing_ffmpeg_is_said_before_any_work(tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from dnnlib import UserError, copy_whole
+from dnnlib import UserError, copy_whole, first_line, last_line, make_folder
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -33,3 +33,16 @@ def test_where_it_cannot_be_copied_the_previous_file_stays(tmp_path, monkeypatch
 
 def _fail(*arguments):
     raise OSError(28, "No space left on device")
+
+
+def test_a_folder_that_cannot_be_made_names_the_argument(tmp_path):
+    assert make_folder(tmp_path / "a" / "b", "--out").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"^--out: cannot make the folder .*file/a \(Not a directory\); "):
+        make_folder(tmp_path / "file" / "a", "--out")
+
+
+def test_lines_of_an_error():
+    assert (first_line(ValueError("\n one \ntwo\n")), last_line(ValueError("one\n two \n"))) == ("one", "two")
+    assert first_line(ValueError()) == last_line(ValueError(" \n")) == "ValueError"
+    assert len(first_line(ValueError("x" * 999))) == 200

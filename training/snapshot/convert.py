@@ -14,7 +14,7 @@ from typing import Any
 import click
 import torch
 
-from dnnlib import UserError, atomic_write
+from dnnlib import UserError, atomic_write, first_line
 from dnnlib.cli import Command, Number, door
 from training.snapshot.export_onnx import export_onnx
 from training.snapshot.file import (
@@ -48,8 +48,7 @@ def load_rosinality(path: str | os.PathLike) -> Snapshot:
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0][:120]
-        raise UserError(f"{path} cannot be read as a checkpoint of tensors ({reason})") from error
+        raise UserError(f"{path} cannot be read as a checkpoint of tensors ({first_line(error)})") from error
     if not isinstance(content, dict) or not any(_is_state(content.get(key)) for key in ("g", "d", "g_ema")):
         raise UserError(
             f"{path} is no checkpoint of rosinality/stylegan2-pytorch: it has no states 'g', 'd' or 'g_ema'"

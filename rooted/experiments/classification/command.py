@@ -16,7 +16,7 @@ import click
 import torch
 import torch.distributed as dist
 
-from dnnlib import UserError
+from dnnlib import UserError, make_folder, write_json
 from dnnlib.cli import Command, Number, door
 from rooted.experiments.classification import image_data
 from rooted.experiments.classification.image_data import ImageSet
@@ -30,13 +30,11 @@ from rooted.experiments.classification.image_training import (
 )
 from rooted.experiments.regression.regression_tables import to_markdown
 from rooted.experiments.reporting import (
-    make_folder,
     provenance,
     pyplot,
     save_figure,
     seed_interval,
     write_csv,
-    write_json,
 )
 
 # fmt: off
@@ -184,7 +182,7 @@ def main(preset: str, data: str, data_dir: Path, out: Path, **options: Any) -> N
     training, test = image_data.load(data, data_dir, values["size"], values["limit"])
     noisy = image_data.with_label_noise(training.y, values["label_noise"], len(training.classes), seed=0)
     training = replace(training, y=noisy)
-    folder = make_folder(out)
+    folder = make_folder(out, "--out")
 
     names = ("model", "pretrained", "epochs", "batch", "optimizer", "lr", "weight_decay", "warmup", "label_smoothing")
     common = {name: values[name] for name in (*names, "padding", "cutout", "ema")}

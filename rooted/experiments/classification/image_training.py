@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from dnnlib import UserError, atomic_write
+from dnnlib import UserError, atomic_write, first_line, make_folder, write_json
 from rooted import FocalLoss, RootedCrossEntropyLoss
 from rooted.experiments.classification.image_data import ImageSet, augmented
 from rooted.experiments.classification.image_models import create
@@ -110,7 +110,7 @@ def train(
         return record
     state = _State(config, training, runtime)
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, "--out")
         state.load(folder / "checkpoint.pt")
     writer = _writer(folder, state.epoch) if runtime.rank == 0 else None
     with tqdm(
@@ -145,8 +145,7 @@ def train(
     }
     if folder is not None and runtime.rank == 0:
         writer.close()
-        with atomic_write(folder / "result.json", "w") as stream:
-            json.dump(record, stream, indent=1)
+        write_json(folder / "result.json", record)
     return record
 
 
@@ -245,7 +244,8 @@ class _State:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises many kinds for damaged files
-            raise UserError(f"{path} is not a readable checkpoint ({error}); delete it to start afresh") from error
+            reason = first_line(error)
+            raise UserError(f"{path} is not a readable checkpoint ({reason}); delete it to start afresh") from error
         _check_same(json.loads(content["config"]), self.config, path)
         self.model.load_state_dict(content["model"])
         if self.averaged is not None:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from dnnlib import UserError
+from dnnlib import UserError, make_folder, write_json
 from dnnlib.cli import Command, Number, door
 from rooted.experiments.regression import convergence
 from rooted.experiments.regression.cross_validation import (
@@ -35,7 +35,7 @@ from rooted.experiments.regression.cross_validation import (
 )
 from rooted.experiments.regression.regression_tables import rows_of_table, rows_of_variants, to_markdown
 from rooted.experiments.regression.tabular import LOADERS, Source, Table, default_cache, load
-from rooted.experiments.reporting import make_folder, provenance, write_csv, write_json
+from rooted.experiments.reporting import provenance, write_csv
 
 PAPER_RATE = 0.01
 RATES = [0.01, 0.03, 0.1, 0.3, 1.0]
@@ -162,7 +162,7 @@ def main(
             raise UserError(
                 f"--folds={folds}: the smallest class of {table.name} has {smallest} samples; give at most that many"
             )
-    folder = make_folder(out)
+    folder = make_folder(out, "--out")
     ks = [k_min + step for step in range(int(k_max - k_min + 1e-9) + 1)]
 
     scores, variants = run_all(tables, ks, list(range(seeds)), folds, jobs)

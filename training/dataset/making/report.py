@@ -1,11 +1,10 @@
 """What happened to the source's images: for the user's eyes, and as JSON."""
 
-import json
 import os
 from collections import Counter
 from dataclasses import dataclass, field
 
-from dnnlib import atomic_write
+from dnnlib import write_json
 from training.dataset.making.source import Problem
 
 _EXAMPLES = 3
@@ -57,8 +56,7 @@ class Report:
             "duplicates": [{"source": name, "same_as": first} for name, first in self.duplicates],
             "written": [{"name": name, "source": source} for name, source in self.written],
         }
-        with atomic_write(path, "w") as file:
-            json.dump(content, file, indent=1, ensure_ascii=False)
+        write_json(path, content, ensure_ascii=False)
 
 
 def _some(names: list[str]) -> str:

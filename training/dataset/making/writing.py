@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from dnnlib import UserError, atomic_write
+from dnnlib import UserError, atomic_write, make_folder
 from training.dataset.files import DATASET_JSON
 from training.dataset.making.source import Label
 
@@ -51,10 +51,7 @@ def open_destination(dest: str | os.PathLike) -> Iterator[Write]:
         UserError: it cannot be written, or the disk is full.
     """
     dest = Path(dest)
-    try:
-        dest.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--dest: cannot make the folder {dest.parent}: {error.strerror}; choose another") from error
+    make_folder(dest.parent, "--dest")
     with _open_zip(dest) if dest.suffix.lower() == ".zip" else _open_folder(dest) as write:
         yield write
 
