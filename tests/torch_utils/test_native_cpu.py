@@ -1,5 +1,6 @@
 """The compiled CPU loops of bias_act against the PyTorch expressions, and what happens without them."""
 
+import logging
 import math
 import platform
 import shutil
@@ -23,8 +24,8 @@ def _cache(tmp_path_factory, monkeypatch):
 
 
 def needs_loops():
-    if bias_act_cpu.load() is None:
-        pytest.skip("no C++ compiler")
+    if bias_act_cpu.build().kernels is None:
+        pytest.skip(bias_act_cpu.build().failure)
 
 
 def results(x, b, grad, **options):
@@ -62,11 +63,42 @@ def test_equals_expressions(dtype, layout, act, clamp, biased):
 
 
 def uses_loops(x, act, clamp):
-    from torch_utils.ops import bias_act_torch
+    return "rooted_ops" in bias_act(x.clone().requires_grad_(), act=act, clamp=clamp).grad_fn.name()
 
-    node = bias_act(x.clone().requires_grad_(), act=act, clamp=clamp).grad_fn
-    assert isinstance(node, bias_act_torch._PiecewiseLinear._backward_cls)
-    return node.loops is not None
+
+@pytest.fixture
+def activated(monkeypatch):
+    """How many elements each call of the loops had."""
+    counts = []
+    activate = bias_act_cpu.CpuKernels.activate
+    monkeypatch.setattr(
+        bias_act_cpu.CpuKernels,
+        "activate",
+        lambda self, x, b, options: counts.append(x.numel()) or activate(self, x, b, options),
+    )
+    return counts
+
+
+def test_native_means_the_loops_at_every_size(activated):
+    needs_loops()
+    x = torch.randn(2, 3, 4)
+    bias_act(x, act="lrelu")
+    with use_implementation("native"):
+        y = bias_act(x, torch.ones(3), act="lrelu")
+        bias_act(x, act="swish")
+        bias_act(x.double(), act="lrelu")
+        assert bias_act(x[:0], act="lrelu").shape == (0, 3, 4)
+    assert activated == [24]
+    with use_implementation("torch"):
+        assert torch.equal(y, bias_act(x, torch.ones(3), act="lrelu"))
+
+
+def test_an_axis_of_one_entry_may_have_any_stride():
+    needs_loops()
+    x = torch.randn(2, 3, 4)[1:, :1]
+    assert x.stride() == (12, 4, 1)
+    with use_implementation("native"):
+        assert torch.equal(bias_act(x, torch.ones(1), dim=0), x + 1)
 
 
 def test_not_a_number_and_infinity_are_passed_on():
@@ -82,12 +114,12 @@ def test_small_strided_or_traced_inputs_take_the_expressions():
     needs_loops()
     options = Options(1, "lrelu", 0.2, 1.0, -1.0)
     large = torch.randn(256, 256)
-    assert bias_act_cpu.kernels_for(large, options) is not None
-    assert bias_act_cpu.kernels_for(large[:2], options) is None
-    assert bias_act_cpu.kernels_for(large.t(), options) is None
-    assert bias_act_cpu.kernels_for(large.double(), options) is None
-    assert bias_act_cpu.kernels_for(large, options._replace(act="swish")) is None
-    assert bias_act_cpu.kernels_for(large, options._replace(gain=-1.0)) is None
+    assert bias_act_cpu.pays(large, options)
+    assert not bias_act_cpu.pays(large[:2], options)
+    assert not bias_act_cpu.pays(large.t(), options)
+    assert not bias_act_cpu.pays(large.double(), options)
+    assert not bias_act_cpu.pays(large, options._replace(act="swish"))
+    assert not bias_act_cpu.pays(large, options._replace(gain=-1.0))
 
     class Module(torch.nn.Module):
         def forward(self, x):
@@ -98,26 +130,43 @@ def test_small_strided_or_traced_inputs_take_the_expressions():
     torch.testing.assert_close(exported.module()(other), bias_act(other, act="lrelu"))
 
 
+def build_again(caplog) -> tuple[str, list[str]]:
+    """The failure of a build in a process that has none yet, and what is said of it."""
+    with caplog.at_level(logging.WARNING):
+        built = bias_act_cpu.build.__wrapped__()
+    assert built.kernels is None
+    return built.failure, [record.getMessage() for record in caplog.records]
+
+
 @pytest.mark.parametrize(
-    "trouble",
+    ("error", "reason"),
     [
-        lambda *a, **k: (_ for _ in ()).throw(subprocess.CalledProcessError(1, "c++")),
-        lambda *a, **k: (_ for _ in ()).throw(FileNotFoundError()),
+        (
+            subprocess.CalledProcessError(1, "c++", stderr="x.cpp:3:\nerror: no such thing"),
+            "x.cpp:3: error: no such thing",
+        ),
+        (subprocess.TimeoutExpired("c++", 300), "timed out"),
+        (FileNotFoundError("gone"), "gone"),
     ],
 )
-def test_a_compiler_that_fails_means_the_expressions(monkeypatch, trouble, capfd):
-    monkeypatch.setattr(bias_act_cpu.subprocess, "run", trouble)
-    assert bias_act_cpu.load.__wrapped__() is None
-    assert capfd.readouterr() == ("", "")
+def test_a_build_that_fails_is_said(monkeypatch, caplog, error, reason):
+    def fail(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(shutil, "which", lambda name: "/bin/c++")
+    monkeypatch.setattr(bias_act_cpu.subprocess, "run", fail)
+    failure, said = build_again(caplog)
+    assert reason in failure
+    assert said == [f"operators: using PyTorch expressions for bias_act on the CPU: {failure}"]
 
 
-def test_no_compiler(monkeypatch):
+def test_no_compiler_is_no_failure(monkeypatch, caplog):
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CXX", raising=False)
-    assert bias_act_cpu.load.__wrapped__() is None
+    assert build_again(caplog) == ("no C++ compiler", [])
 
 
-def test_a_library_with_wrong_results_is_not_used(monkeypatch, tmp_path):
+def test_a_library_with_wrong_results_is_not_used(monkeypatch, tmp_path, caplog):
     needs_loops()
     monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path))
     read = bias_act_cpu.Path.read_text
@@ -126,7 +175,9 @@ def test_a_library_with_wrong_results_is_not_used(monkeypatch, tmp_path):
         return read(path, *arguments, **options).replace("u *= o.gain", "u *= o.gain * 1.01f")
 
     monkeypatch.setattr(bias_act_cpu.Path, "read_text", altered)
-    assert bias_act_cpu.load.__wrapped__() is None
+    failure, said = build_again(caplog)
+    assert "results differ" in failure
+    assert len(said) == 1
 
 
 @pytest.mark.parametrize("instructions", ["x86-64-v2", "x86-64-v3", "x86-64-v4"])

@@ -57,10 +57,9 @@ def bias_act(
     )
     if b is not None:
         b = b.to(x.dtype)
-    if dispatch.uses_native(x):
+    if dispatch.uses_native(x) or (dispatch.prefers_fastest() and bias_act_cpu.pays(x, options)):
         return library.bias_act(x, b, options)
-    loops = bias_act_cpu.kernels_for(x, options) if dispatch.allows_compiled_loops() else None
-    return bias_act_torch.apply(x, b, options, loops)
+    return bias_act_torch.apply(x, b, options)
 
 
 def _rounded(value: float, dtype: torch.dtype) -> float:

@@ -1,31 +1,20 @@
-"""`bias_act` as PyTorch expressions, with compiled loops in their place on the CPU where they are given."""
+"""`bias_act` and its derivatives as PyTorch expressions."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
-from torch_utils.ops.activation import Options
-from torch_utils.ops.native.bias_act_cpu import CpuKernels
-
-SMOOTH: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "elu": F.elu,
-    "selu": F.selu,
-    "softplus": F.softplus,
-    "swish": F.silu,
-}
+from torch_utils.ops.activation import Options, activations
 
 
-def apply(x: torch.Tensor, b: torch.Tensor | None, options: Options, loops: CpuKernels | None = None) -> torch.Tensor:
+def apply(x: torch.Tensor, b: torch.Tensor | None, options: Options) -> torch.Tensor:
     """The operator of `torch_utils.ops.bias_act`, options checked and `b` in the dtype of `x`."""
     if not options.slope_from_result:
         return expression(x, b, options)
     if torch.is_grad_enabled() and (x.requires_grad or (b is not None and b.requires_grad)):
-        return _PiecewiseLinear.apply(x, b, options, loops)
-    return _piecewise_linear(x, b, options) if loops is None else loops.activate(x, b, options)
+        return _PiecewiseLinear.apply(x, b, options)
+    return _piecewise_linear(x, b, options)
 
 
 def bias_gradient(grad: torch.Tensor, dim: int) -> torch.Tensor:
@@ -37,40 +26,36 @@ class _PiecewiseLinear(torch.autograd.Function):
     """linear, relu, lrelu: keeps only the result, which the next layer keeps as well."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, b: torch.Tensor | None, options: Options, loops: CpuKernels | None
-    ) -> torch.Tensor:
-        y = _piecewise_linear(x, b, options) if loops is None else loops.activate(x, b, options)
-        ctx.options, ctx.loops = options, loops
+    def forward(ctx: Any, x: torch.Tensor, b: torch.Tensor | None, options: Options) -> torch.Tensor:
+        y = _piecewise_linear(x, b, options)
+        ctx.options = options
         ctx.save_for_backward(y)
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple:
         (y,) = ctx.saved_tensors
-        dx = _Slope.apply(grad, y, ctx.options, ctx.loops) if any(ctx.needs_input_grad[:2]) else None
+        dx = _Slope.apply(grad, y, ctx.options) if any(ctx.needs_input_grad[:2]) else None
         db = bias_gradient(dx, ctx.options.dim) if ctx.needs_input_grad[1] else None
-        return dx, db, None, None
+        return dx, db, None
 
 
 class _Slope(torch.autograd.Function):
     """Multiply a gradient with the slope at the place where the result is `y`; linear in the gradient."""
 
     @staticmethod
-    def forward(
-        ctx: Any, grad: torch.Tensor, y: torch.Tensor, options: Options, loops: CpuKernels | None
-    ) -> torch.Tensor:
-        ctx.options, ctx.loops = options, loops
+    def forward(ctx: Any, grad: torch.Tensor, y: torch.Tensor, options: Options) -> torch.Tensor:
+        ctx.options = options
         ctx.save_for_backward(y)
-        return slope(grad, y, options) if loops is None else loops.slope(grad, y, options)
+        return slope_at_result(grad, y, options)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple:
         (y,) = ctx.saved_tensors
-        return _Slope.apply(grad, y, ctx.options, ctx.loops), None, None, None
+        return _Slope.apply(grad, y, ctx.options), None, None
 
 
-def slope(grad: torch.Tensor, y: torch.Tensor, options: Options) -> torch.Tensor:
+def slope_at_result(grad: torch.Tensor, y: torch.Tensor, options: Options) -> torch.Tensor:
     """The gradient with respect to x + b of a piecewise linear activation with result `y`."""
     if options.alpha == 1:
         dx = grad * options.gain
@@ -98,21 +83,62 @@ def _piecewise_linear(x: torch.Tensor, b: torch.Tensor | None, options: Options)
 
 def expression(x: torch.Tensor, b: torch.Tensor | None, options: Options) -> torch.Tensor:
     """The operator as plain expressions that autograd differentiates by itself."""
-    y = activate(with_bias(x, b, options.dim), options) * options.gain
+    y = _activate(_with_bias(x, b, options.dim), options) * options.gain
     if options.clamp >= 0:
         y = y.clamp(-options.clamp, options.clamp)
     return y
 
 
-def with_bias(x: torch.Tensor, b: torch.Tensor | None, dim: int) -> torch.Tensor:
-    """x + b along axis `dim`."""
+def slope(grad: torch.Tensor, x: torch.Tensor, b: torch.Tensor | None, options: Options) -> torch.Tensor:
+    """grad * d bias_act / d x, from the input; for where autograd is not at hand, below registered operators."""
+    u = _with_bias(x, b, options.dim)
+    formula = activations[options.act].first
+    first = torch.where(u > 0, torch.ones_like(u), options.alpha) if formula is None else formula(u)
+    return _unclamped(grad * options.gain * first, u, options)
+
+
+def curve(
+    grad: torch.Tensor, direction: torch.Tensor, x: torch.Tensor, b: torch.Tensor | None, options: Options
+) -> torch.Tensor:
+    """grad * direction * d^2 bias_act / d x^2."""
+    formula = activations[options.act].second
+    if formula is None:
+        return torch.zeros_like(x)
+    u = _with_bias(x, b, options.dim)
+    return _unclamped(grad * direction * options.gain * formula(u), u, options)
+
+
+def third(
+    upstream: torch.Tensor,
+    grad: torch.Tensor,
+    direction: torch.Tensor,
+    x: torch.Tensor,
+    b: torch.Tensor | None,
+    options: Options,
+) -> torch.Tensor:
+    """upstream * grad * direction * d^3 bias_act / d x^3, by autograd: too rare for a kernel."""
+    keep = torch.is_grad_enabled()
+    with torch.enable_grad():
+        at = x.view_as(x) if x.requires_grad else x.detach().requires_grad_()
+        return torch.autograd.grad(curve(grad, direction, at, b, options), at, upstream, create_graph=keep)[0]
+
+
+def _unclamped(values: torch.Tensor, u: torch.Tensor, options: Options) -> torch.Tensor:
+    """Zero where the clamp acts."""
+    if options.clamp < 0:
+        return values
+    y = _activate(u, options) * options.gain
+    return torch.where(y.abs() > options.clamp, 0, values)
+
+
+def _with_bias(x: torch.Tensor, b: torch.Tensor | None, dim: int) -> torch.Tensor:
     return x if b is None else x + _along(b, x, dim)
 
 
-def activate(u: torch.Tensor, options: Options) -> torch.Tensor:
-    """The activation alone."""
-    if options.act in SMOOTH:
-        return SMOOTH[options.act](u)
+def _activate(u: torch.Tensor, options: Options) -> torch.Tensor:
+    function = activations[options.act].function
+    if function is not None:
+        return function(u)
     return u if options.act == "linear" else F.leaky_relu(u, options.alpha)
 
 

@@ -1,4 +1,4 @@
-"""Which implementation of an operator runs: CUDA kernels ("native") or PyTorch expressions ("torch")."""
+"""Which implementation of an operator runs: compiled ("native") or PyTorch expressions ("torch")."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,9 +16,10 @@ def use_implementation(choice: str) -> Iterator[None]:
 
     Args:
         choice: "auto" takes the kernels on CUDA devices where they load and pass a check against the
-            PyTorch expressions, else those expressions; on the CPU `bias_act` runs as a compiled loop
-            where there is a C++ compiler. "native" takes the registered operators
-            everywhere and raises `NativeError` on a CUDA device where the kernels do not work;
+            PyTorch expressions, else those expressions; on the CPU a large `bias_act` runs as a compiled
+            loop where there is a C++ compiler. "native" takes the registered operators everywhere: on a
+            CUDA device the kernels, with a `NativeError` where they do not work, on the CPU the compiled
+            loop for every size it is written for, and the expressions for the rest.
             "torch" takes the expressions. Gradients use the implementation that the forward pass
             used, wherever they are computed.
 
@@ -43,8 +44,8 @@ def uses_native(x: torch.Tensor) -> bool:
     return choice == "native"
 
 
-def allows_compiled_loops() -> bool:
-    """Whether `bias_act` may run as a compiled loop on the CPU."""
+def prefers_fastest() -> bool:
+    """Whether the faster implementation is to be found for each call."""
     return _choice.get() == "auto"
 
 
@@ -61,7 +62,8 @@ def describe_implementations() -> str:
     from torch_utils.ops.native import availability, bias_act_cpu
 
     if not torch.cuda.is_available():
-        loops = "bias_act compiled for this CPU" if bias_act_cpu.load() else "no C++ compiler for a faster bias_act"
+        failure = bias_act_cpu.build().failure
+        loops = f"no faster bias_act: {failure}" if failure else "bias_act compiled for this CPU"
         return f"operators: PyTorch expressions (the CUDA kernels need a GPU, and none is usable here); {loops}"
 
     available = availability.of_device(torch.cuda.current_device())

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from torch_utils.ops.geometry import Geometry
-from torch_utils.ops.native.layout import dense_layout
+from torch_utils.ops.layout import dense_layout
 
 # Up to so many channels a convolution has nothing to vectorise over, and on the CPU dense banded matrices beat it up
 # to so many rows and columns.

@@ -12,52 +12,16 @@ struct Options {
     unsigned long long bias_size;    // entries of the bias; 0 without one
     unsigned long long bias_stride;  // distance in memory between elements with successive bias entries
     Compute alpha, gain, clamp;      // no clamp: negative
-    int act;                         // a smooth activation
+    int act;                         // index among the smooth activations
     int from_result;                 // derivatives: `x` holds the result, and no bias is needed
 };
 
 #ifdef SMOOTH
 
-enum Activation { TANH, SIGMOID, ELU, SELU, SOFTPLUS, SWISH };
-
-#define SELU_SCALE Compute(1.0507009873554805)
-#define SELU_ALPHA Compute(1.6732632423543772)
-#define SOFTPLUS_LINEAR Compute(20)  // above, PyTorch takes softplus(u) = u
-
 static __device__ Compute sigmoid(Compute u) { return Compute(1) / (Compute(1) + exp(-u)); }
 
-static __device__ Compute value(Compute u, const Options& o) {
-    switch (o.act) {
-        case TANH: return tanh(u);
-        case SIGMOID: return sigmoid(u);
-        case ELU: return u > 0 ? u : expm1(u);
-        case SELU: return SELU_SCALE * (u > 0 ? u : SELU_ALPHA * expm1(u));
-        case SOFTPLUS: return u > SOFTPLUS_LINEAR ? u : log1p(exp(u));
-        default: return u * sigmoid(u);
-    }
-}
-
-static __device__ Compute first(Compute u, const Options& o) {
-    switch (o.act) {
-        case TANH: { Compute t = tanh(u); return 1 - t * t; }
-        case SIGMOID: { Compute s = sigmoid(u); return s * (1 - s); }
-        case ELU: return u > 0 ? Compute(1) : exp(u);
-        case SELU: return SELU_SCALE * (u > 0 ? Compute(1) : SELU_ALPHA * exp(u));
-        case SOFTPLUS: return u > SOFTPLUS_LINEAR ? Compute(1) : sigmoid(u);
-        default: { Compute s = sigmoid(u); return s * (1 + u * (1 - s)); }
-    }
-}
-
-static __device__ Compute second(Compute u, const Options& o) {
-    switch (o.act) {
-        case TANH: { Compute t = tanh(u); return -2 * t * (1 - t * t); }
-        case SIGMOID: { Compute s = sigmoid(u); return s * (1 - s) * (1 - 2 * s); }
-        case ELU: return u > 0 ? Compute(0) : exp(u);
-        case SELU: return u > 0 ? Compute(0) : SELU_SCALE * SELU_ALPHA * exp(u);
-        case SOFTPLUS: { Compute s = sigmoid(u); return u > SOFTPLUS_LINEAR ? Compute(0) : s * (1 - s); }
-        default: { Compute s = sigmoid(u); return s * (1 - s) * (2 + u * (1 - 2 * s)); }
-    }
-}
+// value(u, o), first(u, o) and second(u, o), made from the table in torch_utils/ops/activation.py.
+#include "activations.cuh"
 
 #else
 

@@ -5,8 +5,9 @@ import ctypes
 import torch
 
 from torch_utils.ops.activation import Options
+from torch_utils.ops.layout import aligned, dense_layout
+from torch_utils.ops.native.formulas import SMOOTH
 from torch_utils.ops.native.kernels import SCALARS, Launch, Launcher, Variant
-from torch_utils.ops.native.layout import aligned, dense_layout
 
 _BLOCK = 256
 _MAX_GRID = 2**31 - 1
@@ -28,14 +29,10 @@ class _DoubleOptions(ctypes.Structure):
     _fields_ = _fields(ctypes.c_double)
 
 
-# In the order of the source.
-_SMOOTH = ("tanh", "sigmoid", "elu", "selu", "softplus", "swish")
-
-
 def variant(dtype: torch.dtype, act: str, count: int) -> Variant:
     """The compilation for a dtype, an activation and a number of elements."""
     scalar = ("SCALAR", SCALARS[dtype])
-    if act in _SMOOTH:
+    if act in SMOOTH:
         return Variant("bias_act", (scalar, ("INDEX", "unsigned long long"), ("SMOOTH", "1")))
     # Room for the last step of the loop over packs: an index may pass the end by one grid.
     return Variant("bias_act", (scalar, ("INDEX", "unsigned" if count < 2**30 else "unsigned long long")))
@@ -62,7 +59,7 @@ def run(
     if out.numel() == 0:
         return out
     pack = 16 // x.element_size()
-    smooth = options.act in _SMOOTH
+    smooth = options.act in SMOOTH
     vector = not smooth and order < 2 and all(aligned(t) for t in (x, grad, out) if t is not None)
     packs = -(-x.numel() // pack) if vector else x.numel()
     arguments = [ctypes.c_void_p(0 if t is None else t.data_ptr()) for t in (x, b, grad, direction, out)]
@@ -73,7 +70,7 @@ def run(
         alpha=options.alpha,
         gain=options.gain,
         clamp=options.clamp,
-        act=_SMOOTH.index(options.act) if smooth else 0,
+        act=SMOOTH.index(options.act) if smooth else 0,
         from_result=order == 1 and options.slope_from_result,
     )
     launcher.run(

@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-from torch_utils.ops.native import cache, compiler
+from torch_utils.ops.native import cache, compiler, formulas
 from torch_utils.ops.native.driver import Device
 from torch_utils.ops.native.errors import NativeError
 
@@ -83,6 +83,7 @@ def sources(variant: Variant) -> tuple[str, dict[str, str]]:
     folder = Path(__file__).parent
     try:
         text = (folder / f"{variant.source}.cu").read_text(encoding="utf-8")
-        return text, {"scalar.cuh": (folder / "scalar.cuh").read_text(encoding="utf-8")}
+        scalars = (folder / "scalar.cuh").read_text(encoding="utf-8")
     except OSError as error:
         raise NativeError(f"the kernel's source is missing: {error}") from error
+    return text, {"scalar.cuh": scalars, "activations.cuh": formulas.header()}

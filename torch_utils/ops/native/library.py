@@ -1,7 +1,7 @@
 """The operators as PyTorch knows them: schema, shapes without data, CUDA and CPU implementations, gradients.
 
-`torch.ops.rooted_ops.upfirdn2d`, `.bias_act`, `.bias_act_slope` and `.bias_act_curve`. The CPU
-implementations are the PyTorch expressions, so that everything registered here can be checked without a GPU.
+`torch.ops.rooted_ops.upfirdn2d`, `.bias_act`, `.bias_act_slope` and `.bias_act_curve`. On the CPU they run the compiled
+loop of `bias_act` where it applies and PyTorch expressions elsewhere, so that all of this can be checked without a GPU.
 """
 
 from typing import Any
@@ -12,10 +12,10 @@ from torch import Tensor
 from torch_utils.ops import bias_act_torch, dispatch, upfirdn2d_torch
 from torch_utils.ops.activation import Options
 from torch_utils.ops.geometry import Geometry
-from torch_utils.ops.native import availability, derivatives
+from torch_utils.ops.layout import dense_layout
+from torch_utils.ops.native import availability, bias_act_cpu
 from torch_utils.ops.native import bias_act as native_bias_act
 from torch_utils.ops.native import upfirdn2d as native_upfirdn2d
-from torch_utils.ops.native.layout import dense_layout
 
 _NAME = "rooted_ops"
 _OPTIONS = "int dim, str act, float alpha, float gain, float clamp"
@@ -121,22 +121,26 @@ def _expressions(
     if order == 0:
         y = bias_act_torch.apply(x, b, options)
     elif order == 1 and options.slope_from_result:
-        y = bias_act_torch.slope(grad, x, options)
+        y = bias_act_torch.slope_at_result(grad, x, options)
     elif order == 1:
-        y = derivatives.slope(grad, x, b, options)
+        y = bias_act_torch.slope(grad, x, b, options)
     else:
-        y = derivatives.curve(grad, direction, x, b, options)
+        y = bias_act_torch.curve(grad, direction, x, b, options)
     return y.contiguous(memory_format=dense_layout(x))
 
 
 @torch.library.impl(f"{_NAME}::bias_act", "cpu")
 def _bias_act_cpu(x, b, *options):
-    return _expressions(0, x, b, None, None, Options(*options))
+    options = Options(*options)
+    loops = bias_act_cpu.kernels_for(x, options)
+    return loops.activate(x, b, options) if loops else _expressions(0, x, b, None, None, options)
 
 
 @torch.library.impl(f"{_NAME}::bias_act_slope", "cpu")
 def _slope_cpu(grad, x, b, *options):
-    return _expressions(1, x, b, grad, None, Options(*options))
+    options = Options(*options)
+    loops = bias_act_cpu.kernels_for(x, options)
+    return loops.slope(grad, x, options) if loops else _expressions(1, x, b, grad, None, options)
 
 
 @torch.library.impl(f"{_NAME}::bias_act_curve", "cpu")
@@ -203,7 +207,7 @@ def _curve_backward(ctx: Any, upstream: Tensor) -> tuple:
     ddirection = torch.ops.rooted_ops.bias_act_curve(upstream, grad, x, b, *ctx.options)
     dx = db = None
     if ctx.options.curved and any(ctx.needs_input_grad[2:4]):
-        dx = derivatives.third(upstream, grad, direction, x, b, ctx.options)
+        dx = bias_act_torch.third(upstream, grad, direction, x, b, ctx.options)
         db = bias_act_torch.bias_gradient(dx, ctx.options.dim) if ctx.needs_input_grad[3] else None
     return dgrad, ddirection, dx, db, None, None, None, None, None
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 
 from torch_utils.ops.geometry import Geometry
+from torch_utils.ops.layout import aligned, dense_layout
 from torch_utils.ops.native.kernels import SCALARS, Launch, Launcher, Variant
-from torch_utils.ops.native.layout import aligned, dense_layout
 
 _BLOCK = 256
 _TILE_ROWS = 4  # as in the source
