@@ -162,7 +162,7 @@ def _design(options: dict[str, Any], preset: Preset) -> Design:
     data = options["data"]
     if data is not None and not Path(data).exists():
         raise UserError(f"--data={data}: there is no such file or folder")
-    losses = [loss.with_rates(options["glr"], options["dlr"]) for loss in parse_losses(value("losses"))]
+    losses = [loss.having(glr=options["glr"], dlr=options["dlr"]) for loss in parse_losses(value("losses"))]
     kimg, first = value("kimg"), options["first_seed"]
     metrics = tuple(name for name in value("metrics").split(",") if name and name != "none")
     _check_metrics(metrics)

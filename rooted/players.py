@@ -105,11 +105,15 @@ def parse_player(text: str) -> PlayerLoss:
         ValueError: anything else, in one line.
     """
     head, *options = text.split(":")
+    if head not in ("ce", "rlo"):
+        if not head.startswith("alpha="):
+            raise ValueError(f"'{text}' is not a loss; write ce, rlo:k=K[:form=bounded|convex] or alpha=A")
+        options.insert(0, head)
     values = {}
-    for option in options if head in ("ce", "rlo") else [head, *options]:
+    for option in options:
         key, equals, value = option.partition("=")
         if not equals or key not in ("k", "form", "alpha"):
-            raise ValueError(f"'{option}' in '{text}' is not understood; write ce, rlo:k=K[:form=F] or alpha=A")
+            raise ValueError(f"'{option}' in '{text}' is not k=, form= or alpha=")
         if key in values:
             raise ValueError(f"{key} is given twice in '{text}'; write it once")
         values[key] = value if key == "form" else parse_number(key, value)

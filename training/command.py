@@ -117,13 +117,11 @@ def _take_over(run: RunDir, config: TrainingConfig) -> list[str]:
 
 
 def _introduction(config: TrainingConfig, run: RunDir, data: str) -> list[str]:
-    loss = config.loss
-    k = f" k={loss.k:g} {loss.form}" if loss.k is not None else ""
     precision = config.precision.dtype + (" channels_last" if config.precision.channels_last else "")
     return [
         f"run directory: {run.path}",
         data,
-        f"loss {loss.name}{k}, batch {config.batch_size}, {config.total_kimg:g} kimg, "
+        f"loss {config.loss.describe()}, batch {config.batch_size}, {config.total_kimg:g} kimg, "
         f"{config.device} x {config.num_gpus}, {precision}",
         describe_implementations(),
     ]

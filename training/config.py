@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dnnlib import UserError
+from rooted import AdversarialLoss, adversarial_loss
 from training.networks import DiscriminatorConfig, GeneratorConfig
 
 
@@ -34,16 +35,6 @@ class AdamOptions:
     lr: float = 0.0025
     betas: tuple[float, float] = (0.0, 0.99)
     eps: float = 1e-8
-
-
-@dataclass(frozen=True)
-class AdversarialOptions:
-    """Arguments of `rooted.adversarial_loss`."""
-
-    name: str = "ce"
-    k: float | None = None
-    form: str = "bounded"
-    saturating: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,7 +126,7 @@ class TrainingConfig:
     training_set_kwargs: DatasetOptions = field(default_factory=DatasetOptions)
     G_opt_kwargs: AdamOptions = field(default_factory=AdamOptions)
     D_opt_kwargs: AdamOptions = field(default_factory=AdamOptions)
-    loss: AdversarialOptions = field(default_factory=AdversarialOptions)
+    loss: AdversarialLoss = field(default_factory=lambda: adversarial_loss("ce"))
     loss_kwargs: RegularizationOptions = field(default_factory=RegularizationOptions)
     augment_kwargs: AugmentOptions = field(default_factory=AugmentOptions)
     precision: PrecisionOptions = field(default_factory=PrecisionOptions)
@@ -156,7 +147,7 @@ class TrainingConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """As nested dictionaries of JSON values."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        return json.loads(json.dumps({**dataclasses.asdict(self), "loss": self.loss.to_dict()}))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainingConfig":
@@ -210,9 +201,18 @@ def _build(cls: type, values: Any, where: str) -> Any:
             raise UserError(
                 f"training_options.json: unknown key '{where}{name}' (written by another program or version?)"
             )
-        if dataclasses.is_dataclass(types[name]):
+        if types[name] is AdversarialLoss:
+            value = _loss(value)
+        elif dataclasses.is_dataclass(types[name]):
             value = _build(types[name], value, f"{where}{name}.")
         elif isinstance(value, list):
             value = tuple(value)
         arguments[name] = value
     return cls(**arguments)
+
+
+def _loss(values: Any) -> AdversarialLoss:
+    try:
+        return AdversarialLoss.from_dict(values)
+    except ValueError as error:
+        raise UserError(f"training_options.json: loss: {error}") from error

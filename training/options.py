@@ -9,12 +9,11 @@ from typing import Any
 import torch
 
 import metrics as metrics_package
-import rooted
 from dnnlib import UserError
+from rooted import AdversarialLoss, adversarial_loss
 from training.augment import AUGPIPES
 from training.config import (
     AdamOptions,
-    AdversarialOptions,
     AugmentOptions,
     DatasetOptions,
     PrecisionOptions,
@@ -127,7 +126,7 @@ def describe(config: TrainingConfig, given: dict[str, Any], dataset_name: str, p
     if config.resume is not None:
         parts += [f"resume{config.resume}" if config.resume in RESUME_SOURCES else "resumecustom"]
     parts += [f"freezed{given['freezed']}"] if given.get("freezed") else []
-    parts += [rooted.adversarial_loss(**vars(config.loss)).describe()]
+    parts += [config.loss.describe()]
     parts += [given["desc"]] if given.get("desc") else []
     return "-".join(parts)
 
@@ -156,7 +155,7 @@ def _check_alone(chosen: dict[str, Any]) -> None:
         raise UserError("--resume-partial says how to --resume; give --resume=FILE or leave it out")
 
 
-def _adversarial(chosen: dict[str, Any], given: dict[str, Any]) -> AdversarialOptions:
+def _adversarial(chosen: dict[str, Any], given: dict[str, Any]) -> AdversarialLoss:
     name = chosen["loss"]
     if name == "ce":
         for flag in ("k", "rlo_form"):
@@ -165,12 +164,11 @@ def _adversarial(chosen: dict[str, Any], given: dict[str, Any]) -> AdversarialOp
     if name == "rlo" and chosen["k"] is None:
         raise UserError("--loss=rlo needs --k, for example --k=11")
     try:
-        loss = rooted.adversarial_loss(
+        return adversarial_loss(
             name, k=chosen["k"] if name == "rlo" else None, form=chosen["rlo_form"], saturating=chosen["saturating"]
         )
     except ValueError as error:
         raise UserError(f"--loss={name} --k={chosen['k']:g} --rlo-form={chosen['rlo_form']}: {error}") from error
-    return AdversarialOptions(loss.name, loss.k, chosen["rlo_form"] if name == "rlo" else "bounded", loss.saturating)
 
 
 def _dataset(chosen: dict[str, Any]) -> tuple[ImageDataset, DatasetOptions]:

@@ -26,7 +26,7 @@ def snapshot_metadata(config: TrainingConfig, dataset: ImageDataset) -> dict[str
     if training_set["path"] is not None and Path(training_set["path"]).exists():
         training_set["path"] = str(Path(training_set["path"]).resolve())
     return {
-        "loss": vars(config.loss),
+        "loss": config.loss.to_dict(),
         "training_set": training_set,
         "class_names": dataset.class_names,
         "dataset_hash": config.dataset_hash,

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from tqdm import tqdm
 
-import rooted
 from dnnlib import UserError
 from torch_utils.checkpoint import Checkpoints
 from torch_utils.distributed import World
@@ -101,7 +100,7 @@ class TrainingRun:
             G=self.G,
             D=self.D,
             augment=(lambda images: images) if augmentation.mode == "noaug" else self.augment,
-            adversarial=rooted.adversarial_loss(**vars(config.loss)),
+            adversarial=config.loss,
             options=options,
             report=self.statistics.report,
             observe_signs=self.ada.observe,

@@ -163,16 +163,23 @@ def reach_table(
 
 
 def k_curve(metric: str, losses: Sequence[LossSpec], results: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The final value over k, for every form (and learning rate) that at least two k were run with; ordered by k."""
-    families: dict[tuple, list[LossSpec]] = {}
+    """The final value over k, for every family of losses that at least two k were run with; ordered by k."""
+    families: dict[str, list[LossSpec]] = {}
     for loss in losses:
-        if loss.name == "rlo":
-            families.setdefault((loss.form or "bounded", loss.saturating), []).append(loss)
+        if loss.loss.k is not None:
+            families.setdefault(loss.family, []).append(loss)
     return [
-        {"loss": loss.key, "k": loss.k, "form": form, "saturating": saturating, **results["summary"][loss.key]["final"]}
-        for (form, saturating), members in families.items()
-        if len({m.k for m in members}) > 1
-        for loss in sorted(members, key=lambda loss: loss.k or 0)
+        {
+            "loss": loss.key,
+            "k": loss.loss.k,
+            "form": loss.loss.form,
+            "saturating": loss.loss.saturating,
+            "family": loss.family,
+            **results["summary"][loss.key]["final"],
+        }
+        for members in families.values()
+        if len({member.loss.k for member in members}) > 1
+        for loss in sorted(members, key=lambda member: member.loss.k)
         if results["summary"][loss.key]["final"]["n"]
     ]
 

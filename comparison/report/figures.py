@@ -86,14 +86,14 @@ def final_figure(
 def k_figure(metric: str, results: Mapping[str, Any]) -> Figure:
     """The final value over k with 95 % intervals, and cross-entropy as the line that k approaches."""
     figure, axes = _figure()
-    for form in dict.fromkeys(point["form"] for point in results["k_curve"][metric]):
-        points = [point for point in results["k_curve"][metric] if point["form"] == form]
+    for family in dict.fromkeys(point["family"] for point in results["k_curve"][metric]):
+        points = [point for point in results["k_curve"][metric] if point["family"] == family]
         errors = [
             [0 if p["low"] is None else p["mean"] - p["low"] for p in points],
             [0 if p["high"] is None else p["high"] - p["mean"] for p in points],
         ]
         xs = [p["k"] for p in points]
-        axes.errorbar(xs, [p["mean"] for p in points], errors, marker="o", markersize=4, capsize=3, label=f"RLO {form}")
+        axes.errorbar(xs, [p["mean"] for p in points], errors, marker="o", markersize=4, capsize=3, label=family)
     for loss in results["losses"]:
         final = results["metrics"][metric]["summary"][loss["key"]]["final"]
         if loss["reference"] and final["n"]:

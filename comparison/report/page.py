@@ -120,7 +120,7 @@ def _k_section(outdir: Path, results: Mapping[str, Any]) -> str:
         if not points:
             continue
         rows = [
-            f"<td>{number(p['k'])}</td><td>{escape(p['form'])}</td>"
+            f"<td>{number(p['k'])}</td><td>{escape(p['family'])}</td>"
             + tables.cell(p["mean"], p["low"], p["high"])
             + tables.cell(p["n"])
             for p in points
@@ -132,7 +132,7 @@ def _k_section(outdir: Path, results: Mapping[str, Any]) -> str:
             if picture.is_file()
             else ""
         )
-        blocks.append(image + tables.table(f"{metric}: final value over k", ["k", "form", "final", "seeds"], rows, "k"))
+        blocks.append(image + tables.table(f"{metric}: final value over k", ["k", "loss", "final", "seeds"], rows, "k"))
     if not blocks:
         return ""
     return f'<section aria-labelledby="h-k"><h2 id="h-k">Which k?</h2>{"".join(blocks)}</section>'

@@ -47,7 +47,7 @@ class Design:
 
     def to_dict(self) -> dict[str, Any]:
         """As nested JSON values."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        return json.loads(json.dumps({**dataclasses.asdict(self), "losses": [loss.to_dict() for loss in self.losses]}))
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Design":
@@ -60,7 +60,7 @@ class Design:
             if not isinstance(values, dict):
                 raise TypeError(f"a {type(values).__name__} instead of settings")
             values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-            values["losses"] = tuple(LossSpec(**loss) for loss in values["losses"])
+            values["losses"] = tuple(LossSpec.from_dict(loss) for loss in values["losses"])
             if values.get("tuning"):
                 tuning = {k: tuple(v) if isinstance(v, list) else v for k, v in values["tuning"].items()}
                 values["tuning"] = Tuning(**tuning)
@@ -68,7 +68,7 @@ class Design:
             if not design.losses or not design.seeds:
                 raise TypeError("it names no losses or no seeds")
             return design
-        except (AttributeError, KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{FILE} was not written by this version of compare.py ({error})") from error
 
 

@@ -1,6 +1,5 @@
 """Where things lie in the folder of a comparison, and the command that makes each run."""
 
-import dataclasses
 import shlex
 from pathlib import Path
 
@@ -27,16 +26,14 @@ def run_flags(outdir: Path, design: Design, loss: LossSpec, seed: int) -> list[s
     """The flags of `train.py` for one run, with the learning rates that were found for its loss."""
     folder = run_folder(outdir, design, loss, seed)
     rates = design.tuned.get(loss.key, {})
-    loss = loss.with_rates(rates.get("glr"), rates.get("dlr"))
-    return _train_flags(design, loss, seed, folder, design.kimg, design.evaluations)
+    return _train_flags(design, loss.having(**rates), seed, folder, design.kimg, design.evaluations)
 
 
 def trial_flags(outdir: Path, design: Design, loss: LossSpec, rate: float, seed: int) -> list[str]:
     """The flags of `train.py` for one trial: one evaluation at the end."""
     assert design.tuning is not None
     folder = trial_folder(outdir, loss, rate, seed)
-    tried = dataclasses.replace(loss, glr=rate, dlr=rate)
-    return _train_flags(design, tried, seed, folder, design.tuning.kimg, evaluations=1)
+    return _train_flags(design, loss.having(glr=rate, dlr=rate), seed, folder, design.tuning.kimg, evaluations=1)
 
 
 def shown(flags: list[str]) -> str:

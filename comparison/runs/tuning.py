@@ -32,7 +32,7 @@ def trial_jobs(outdir: Path, design: Design) -> list[Job]:
 
 def searched(design: Design) -> list[LossSpec]:
     """The losses whose learning rates are searched for."""
-    return [loss for loss in design.losses if loss.glr is None and loss.dlr is None]
+    return [loss for loss in design.losses if not {"glr", "dlr"} & dict(loss.settings).keys()]
 
 
 def choose_rates(outdir: Path, design: Design) -> dict[str, Any] | None:

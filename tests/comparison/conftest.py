@@ -61,7 +61,7 @@ def make_comparison(
         level = rng.normal(0, 3)
         for i, loss in enumerate(design.losses):
             progress = np.linspace(0, 1, 9)
-            shift = effect if loss.k == 11 else 0.0
+            shift = effect if loss.loss.k == 11 else 0.0
             curve = 40 + level + 160 * np.exp(-4 * progress) + shift * progress + rng.normal(0, 1, 9)
             make_run(run_folder(outdir, design, loss, seed), seed, curve.tolist(), loss_offset=80 * i)
     return design

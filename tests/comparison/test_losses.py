@@ -1,7 +1,9 @@
+import json
+
 import pytest
 
 from comparison.report.style import line_styles
-from comparison.runs.losses import parse_losses
+from comparison.runs.losses import LossSpec, parse_losses
 from dnnlib import UserError
 
 
@@ -14,13 +16,40 @@ def test_the_issues_example():
 
 
 def test_ranges_and_rates():
-    assert [loss.k for loss in parse_losses("rlo:k=2..32")] == list(range(2, 33))
-    assert [loss.k for loss in parse_losses("rlo:k=2..32/10:form=convex")] == [2, 12, 22, 32]
+    assert [loss.loss.k for loss in parse_losses("rlo:k=2..32")] == list(range(2, 33))
+    assert [loss.loss.k for loss in parse_losses("rlo:k=2..32/10:form=convex")] == [2, 12, 22, 32]
     (loss,) = parse_losses("rlo:k=2.5:glr=0.001:dlr=2e-3")
     assert loss.train_flags()[-2:] == ["--glr=0.001", "--dlr=0.002"]
-    assert loss.with_rates(0.1, 0.1) == loss
+    assert loss.having(glr=0.1, dlr=0.1) == loss
     (plain,) = parse_losses("ce:saturating=yes")
-    assert plain.with_rates(0.1, None).train_flags() == ["--loss=ce", "--saturating=true", "--glr=0.1"]
+    assert plain.having(glr=0.1, dlr=None).train_flags() == ["--loss=ce", "--saturating=true", "--glr=0.1"]
+
+
+def test_a_loss_for_each_player_alpha_and_pairs():
+    losses = parse_losses("ce,rlo:k=2:form=convex:g=ce,alpha=0.5,ce:pair,ce:g=rlo:k=2..3,ce:gamma=3")
+    assert [loss.label for loss in losses] == [
+        "CE", "RLO-2 convex, G: CE", "RLO-1 convex", "CE paired", "CE, G: RLO-2 bounded", "CE, G: RLO-3 bounded",
+        "CE (gamma 3)",
+    ]  # fmt: skip
+    assert losses[1].train_flags() == ["--loss=rlo", "--k=2", "--rlo-form=convex", "--g-loss=ce"]
+    assert losses[1].family == "RLO convex, G: CE"
+    assert losses[2].train_flags() == ["--loss=rlo", "--k=1", "--rlo-form=convex"]
+    assert losses[3].train_flags() == ["--loss=ce", "--pair=true"]
+    assert losses[4].train_flags() == ["--loss=ce", "--g-loss=rlo:k=2:form=bounded"]
+    assert [loss.is_reference for loss in losses] == [True, False, False, False, False, False, True]
+
+
+@pytest.mark.parametrize("text", ["ce", "alpha=0.7:g=ce:glr=0.01", "rlo:k=3:saturating", "ce:pair:gamma=2"])
+def test_records_restore_a_loss(text):
+    (loss,) = parse_losses(text)
+    assert LossSpec.from_dict(json.loads(json.dumps(loss.to_dict()))) == loss
+
+
+def test_a_record_from_before_there_were_pairs():
+    old = {"name": "rlo", "k": 2.0, "form": "convex", "saturating": False, "glr": 0.001, "dlr": None}
+    (same,) = parse_losses("rlo:k=2:form=convex:glr=0.001")
+    assert LossSpec.from_dict(old) == same
+    assert same.to_dict() == old
 
 
 @pytest.mark.parametrize(
@@ -28,26 +57,30 @@ def test_ranges_and_rates():
     [
         ("", "'' is not a loss"),
         ("mse", "'mse' is not a loss"),
-        ("rlo", "needs a k"),
-        ("rlo:k=1", "needs k > 1 in the bounded form"),
-        ("rlo:k=0:form=convex", "needs k > 0 in the convex form"),
-        ("rlo:k=two", "not a number"),
+        ("rlo", "needs its root k"),
+        ("rlo:k=1", "bounded form needs a finite k > 1"),
+        ("rlo:k=0:form=convex", "convex form needs a finite k > 0"),
+        ("rlo:k=two", "k=two is not a number"),
         ("rlo:k=nan", "not finite"),
         ("rlo:k=5..2", "is empty"),
-        ("rlo:k=2:form=round", "form=round"),
+        ("rlo:k=2:form=round", "form 'round'"),
         ("rlo:k=2:speed=9", "'speed=9'"),
-        ("ce:k=2", "gives k or form to cross-entropy"),
+        ("ce:k=2", "gives k to ce"),
+        ("ce:glr=fast", "glr=fast is not a number"),
         ("rlo:k=2..100000", "has more than 200 values"),
         ("rlo:k=2..1e300/1e-300", "has more than 200 values"),
         ("rlo:k=2..150,rlo:k=2..150:form=convex", "names 298 losses; give 200 at most"),
         ("ce,ce", "names ce twice"),
+        ("alpha=2,rlo:k=2", "names rlo-k2-bounded twice"),
         ("ce:glr=0", "not positive"),
-        ("ce:saturating=maybe", "neither true nor false"),
+        ("ce:saturating=maybe", "neither yes nor no"),
+        ("ce:saturating:pair", "leave one of them out"),
     ],
 )
 def test_mistakes_are_named(text, message):
-    with pytest.raises(UserError, match=message):
+    with pytest.raises(UserError, match=message) as caught:
         parse_losses(text)
+    assert str(caught.value).startswith("--losses")
 
 
 def test_every_loss_has_a_style_of_its_own():

@@ -10,11 +10,11 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from rooted import adversarial_loss
 from torch_utils.distributed import World
 from training import setup
 from training.config import (
     AdamOptions,
-    AdversarialOptions,
     AugmentOptions,
     DatasetOptions,
     RegularizationOptions,
@@ -45,7 +45,7 @@ def _curve(folder: Path, metric: str) -> list[float]:
 
 @pytest.mark.parametrize(
     "loss",
-    [AdversarialOptions("ce"), AdversarialOptions("rlo", 11.0, "bounded"), AdversarialOptions("rlo", 2.0, "convex")],
+    [adversarial_loss("ce"), adversarial_loss("rlo", k=11), adversarial_loss("rlo", k=2, form="convex")],
     ids=["ce", "rlo11-bounded", "rlo2-convex"],
 )
 def test_fakes_move_towards_the_data(tmp_path, monkeypatch, loss):
