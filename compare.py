@@ -233,19 +233,20 @@ def _check_a_run(outdir: Path, design: Design, has_targets: bool) -> None:
     """Resolve the options of one run as train.py does, before the design is kept: what is wrong here fails all runs.
 
     Raises:
-        UserError: as `training.options.resolve`.
+        UserError: as `training.config.resolve.resolve`.
         SystemExit: flags that train.py does not know, after one line on stderr.
     """
     import train
     from comparison import projections
-    from training.options import resolve
+    from training.config.resolve import resolve
+    from training.options import TrainingOptions
 
     # The last run, because of the seeds only the largest can be too large.
     flags = run_flags(outdir, design, design.losses[-1], design.seeds[-1])
-    given = train.main.make_context("train.py", flags).params
-    if given["dry_run"]:
+    given = TrainingOptions(**train.main.make_context("train.py", flags).params)
+    if given.dry_run:
         raise UserError("--dry-run after -- would train nothing; leave it out, or use --print-commands")
-    config, _ = resolve(given, given["gpus"] or 1)
+    config, _ = resolve(given, given.gpus or 1)
     if has_targets and config.training_set_kwargs.use_labels:
         raise UserError(projections.LABELS_NEEDED)
 

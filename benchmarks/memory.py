@@ -52,7 +52,8 @@ def _one_step(options: dict[str, Any], device: str, sender: Any) -> None:
     from torch_utils.allocator import keep_freed_memory
     from torch_utils.distributed import World
     from training import memory
-    from training.options import resolve
+    from training.config.resolve import resolve
+    from training.options import TrainingOptions
     from training.run_dir import RunDir
     from training.setup import count_parameters
     from training.training_loop import Housekeeping, TrainingRun
@@ -67,7 +68,7 @@ def _one_step(options: dict[str, Any], device: str, sender: Any) -> None:
         random = np.random.RandomState(0)
         for number in range(8):
             Image.fromarray(random.randint(0, 256, (resolution, resolution, 3), np.uint8)).save(data / f"{number}.png")
-        config, _ = resolve({**flags, "data": str(data)}, 1)
+        config, _ = resolve(TrainingOptions(**flags, data=str(data)), 1)
         training = TrainingRun(config, RunDir(Path(folder)), World(), Housekeeping(progress_bar=False))
         parameters = count_parameters(config)
         if options.get("aug") != "noaug":

@@ -24,7 +24,7 @@ from benchmarks.training import build
 from dnnlib import UserError, first_line
 from dnnlib.cli import door
 from torch_utils.ops import describe_implementations, use_implementation
-from training.precision import cpu_has_bf16_units
+from training.config.number_format import cpu_has_bf16_units
 
 BATCH = 8
 

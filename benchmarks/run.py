@@ -44,7 +44,7 @@ from benchmarks.goals import goals, table  # noqa: E402
 from benchmarks.measuring import machine  # noqa: E402
 from dnnlib import UserError, atomic_write  # noqa: E402
 from dnnlib.cli import door  # noqa: E402
-from training.precision import cpu_has_bf16_units  # noqa: E402
+from training.config.number_format import cpu_has_bf16_units  # noqa: E402
 
 GRACE = 20  # seconds that a stage gets to say what it has found, after its time is over
 LOG_END = 8000  # characters of the log of a failed stage that the summary holds

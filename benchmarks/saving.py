@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch_utils.allocator import keep_freed_memory
 from torch_utils.distributed import World
-from training.options import resolve
+from training.config.resolve import resolve
+from training.options import TrainingOptions
 from training.run_dir import RunDir
 from training.training_loop import Housekeeping, TrainingRun
 
@@ -32,7 +33,7 @@ from training.training_loop import Housekeeping, TrainingRun
 def main(repeats: int, preset: str, steps: int, outdir: str | None) -> None:
     """Print medians, and the share of the training time that saving takes at the default interval."""
     keep_freed_memory()
-    config, _ = resolve({"preset": None if preset == "none" else preset, "metrics": ()}, 1)
+    config, _ = resolve(TrainingOptions(preset=None if preset == "none" else preset, metrics=()), 1)
     with tempfile.TemporaryDirectory(dir=outdir) as folder:
         training = TrainingRun(config, RunDir(Path(folder)), World(), Housekeeping(progress_bar=False))
         networks = {"G": training.G, "D": training.D, "G_ema": training.G_ema}

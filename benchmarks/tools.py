@@ -19,8 +19,8 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.measuring import machine, seconds  # noqa: E402
 from projection import project  # noqa: E402
+from training.config.number_format import resolve_precision  # noqa: E402
 from training.networks import Generator, GeneratorConfig, set_precision  # noqa: E402
-from training.precision import resolve_precision  # noqa: E402
 
 
 def generator(resolution: int, precision: str, device: torch.device) -> Generator:

@@ -67,8 +67,9 @@ def build(resolution: int, batch: int | None, precision: str, device: str, cuda_
     """A training run of the `auto` configuration on random images."""
     from torch_utils.distributed import World
     from training import setup
+    from training.config.resolve import resolve
     from training.dataset import ImageDataset
-    from training.options import resolve
+    from training.options import TrainingOptions
     from training.run_dir import RunDir
     from training.training_loop import Housekeeping, TrainingRun
 
@@ -77,13 +78,13 @@ def build(resolution: int, batch: int | None, precision: str, device: str, cuda_
     setup.ImageDataset = lambda **_: dataset
     flags = {"precision": precision, "device": device, "metrics": (), "aug": "fixed", "p": 0.2, "batch": batch}
     flags["cuda_graphs"] = cuda_graphs
-    config, _ = resolve(flags, 1)
+    config, _ = resolve(TrainingOptions(**flags), 1)
     networks = {
         name: dataclasses.replace(getattr(config, name), img_resolution=resolution, img_channels=3)
         for name in ("G_kwargs", "D_kwargs")
     }
     if batch is None:
-        from training.presets import auto_config
+        from training.options.presets import auto_config
 
         size = auto_config(resolution, 1).batch
         config = dataclasses.replace(config, batch_size=size, batch_gpu=size)

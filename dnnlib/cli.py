@@ -1,4 +1,4 @@
-"""What all command lines share: the translation of user errors and the parsers of list options."""
+"""What all command lines share: the telling of user errors in the command's own flags, and the types of options."""
 
 import functools
 import math
@@ -11,11 +11,13 @@ from typing import Any
 import click
 
 from dnnlib.errors import UserError
+from dnnlib.seeds import LARGEST_SEED
 
-MISTAKE_STATUS = 2  # of a command that the user can mend
+MISTAKE_STATUS = 2  # of a command that the user can fix
 CONTINUE_STATUS = 75  # of one that was asked to stop, saved, and can be continued (EX_TEMPFAIL of sysexits.h)
-LARGEST_SEED = 2**32 - 1  # what NumPy's RandomState takes
 MOST_NUMBERS = 1_000_000  # in one list
+BOOL = {"type": bool, "is_flag": False, "flag_value": True, "metavar": "BOOL"}  # 1/0/yes/no, or nothing for yes
+SEED = click.IntRange(0, LARGEST_SEED)
 
 
 def door(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -30,10 +32,22 @@ def door(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **kwargs)
         except UserError as error:
             if not (error.everywhere and os.environ.get("RANK", "0") != "0"):
-                click.echo(f"error: {error}", err=True)
+                click.echo(f"error: {in_flags(error)}", err=True)
             sys.exit(MISTAKE_STATUS)
 
     return wrapper
+
+
+def in_flags(error: object) -> str:
+    """The message with the running command's flags where it names `arguments`; one that it has not gets the usual form.
+
+    So a library's `batch_gpu` is --batch-gpu, and two commands can have different flags for the same argument.
+    """
+    context = click.get_current_context(silent=True)
+    parameters = context.command.params if context is not None else []
+    flags = {parameter.name: max(parameter.opts, key=len) for parameter in parameters}
+    usual = r"`([a-z][a-z0-9_]*)`"
+    return re.sub(usual, lambda match: flags.get(match[1]) or f"--{match[1].replace('_', '-')}", f"{error}")
 
 
 class Command(click.Command):
@@ -59,6 +73,25 @@ class Command(click.Command):
                 if isinstance(option, click.Option) and "" in (value if isinstance(value, list | tuple) else [value]):
                     raise click.UsageError(_what_is_empty(option), ctx)
         return rest
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The options under the headings of their groups."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(getattr(parameter, "group", "Options"), []).append(record)
+        for heading, records in groups.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+
+class GroupedOption(click.Option):
+    """An option with a heading to stand under in the help."""
+
+    def __init__(self, *args: Any, group: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group = group
 
 
 def _what_is_empty(option: click.Option) -> str:
@@ -89,6 +122,30 @@ class Number(click.FloatRange):
 
     def _describe_range(self) -> str:
         return super()._describe_range() if self.min is not None or self.max is not None else ""
+
+
+class Size(click.ParamType):
+    """`WxH` as a tuple of two positive integers.
+
+    Args:
+        alone: what one number means: "columns" (a tuple with None), "square", or None if it is a mistake.
+    """
+
+    name = "WxH"
+
+    def __init__(self, alone: str | None = None) -> None:
+        self._alone = alone
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int | None]:
+        """Parse one value; a wrong one is a usage error."""
+        if isinstance(value, tuple):
+            return value
+        size = re.fullmatch("([0-9]{1,9})(?:x([0-9]{1,9}))?", value.strip().lower())
+        width, height = (part and int(part) for part in size.groups()) if size else (0, 0)
+        if (height is None and self._alone is None) or 0 in (width, height):
+            remedy = {None: "", "columns": " or columns alone as 8", "square": " or the side of a square as 64"}
+            self.fail(f"'{value}' is not a size such as 8x4{remedy[self._alone]}", param, ctx)
+        return width, width if height is None and self._alone == "square" else height
 
 
 class NameList(click.ParamType):

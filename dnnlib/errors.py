@@ -1,11 +1,12 @@
-"""The one exception for mistakes that a user can make and mend."""
+"""The one exception for mistakes that a user can make and fix."""
 
 
 class UserError(Exception):
-    """A mistake in a command, file or setting that the user can mend.
+    """A mistake in a command, file or setting that the user can fix.
 
-    The message is one line that names the flag or file and the remedy. Command lines print it on
-    stderr and exit with status 2 (see `dnnlib.cli.door`); as a library call it is an ordinary exception.
+    The message is one line that names the argument or file and the remedy. Arguments stand in backquotes, as
+    "`batch_size`=0: give 1 or more". Command lines print the line on stderr with their own flags in place of the
+    arguments, and exit with status 2 (see `dnnlib.cli.door`); as a library call it is an ordinary exception.
 
     Args:
         message: the line.

@@ -1,6 +1,8 @@
 """The walls of docs/architecture.md, checked against the imports."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,11 +54,20 @@ def test_a_file_imports_only_what_its_package_may(path):
 @pytest.mark.parametrize("path", sorted((ROOT / "training").rglob("*.py")), ids=lambda path: path.name)
 def test_training_knows_the_loss_only_as_an_object(path):
     """Nothing in training but its options, and the records they are written to, mentions k."""
-    if path.name in ("options.py", "config.py", "presets.py", "command.py"):
+    if {"options", "config"} & set(path.parts) or path.name == "command.py":
         return
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     assert "k" not in names
+
+
+def test_the_options_need_no_torch():
+    """What `train.py --help` imports says that nothing in it imports torch, so that it answers at once."""
+    imported = subprocess.run(
+        [sys.executable, "-c", "import sys, train; print(*sys.modules)"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert "train" in imported.stdout.split()
+    assert not {"torch", "numpy"} & set(imported.stdout.split())
 
 
 def test_the_document_names_every_package_and_door():

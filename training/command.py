@@ -3,13 +3,16 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from dnnlib import UserError
 from torch_utils.distributed import World
 from torch_utils.ops import describe_implementations
 from training.config import TrainingConfig, load_config
-from training.options import check_dataset_unchanged, data_description, extend, resolve
+from training.config.continuing import check_dataset_unchanged, extend
+from training.config.resolve import resolve
+from training.dataset import ImageDataset
+from training.dataset.builtin_faces import BUILTIN_FACES
+from training.options import DEFAULTS, TrainingOptions
 from training.run_dir import RunDir, can_continue, open_run_dir
 
 
@@ -28,51 +31,49 @@ class Session:
     introduction: list[str] = field(default_factory=list)
 
 
-def begin(flags: dict[str, Any], world: World, *, dry_run: bool = False) -> Session:
+def begin(options: TrainingOptions, world: World) -> Session:
     """Resolve the options and open the run directory; every process gets the same answer.
 
     Raises:
         UserError: an option, the data or the folder is not as it should be.
     """
-    flags = dict(flags)
-    outdir, run_dir = flags.pop("outdir"), flags.pop("run_dir")
-    continue_dir, new = flags.pop("continue_dir"), flags.pop("new")
-    if continue_dir is not None:
-        return _continue(Path(continue_dir), flags, world, dry_run)
-    config, dataset = world.together(lambda: resolve(flags, world.size))
-    if dry_run:
-        return Session(config, RunDir(Path(run_dir or outdir)))
+    if options.continue_dir is not None:
+        return _continue(Path(options.continue_dir), options, world)
+    config, dataset = world.together(lambda: resolve(options, world.size))
+    outdir = Path(options.outdir or DEFAULTS.outdir)
+    run_dir = Path(options.run_dir) if options.run_dir else None
+    if options.dry_run:
+        return Session(config, RunDir(run_dir or outdir))
     _check_same_everywhere(config, world)
     # A restart by torchrun repeats the command, but goes on with the run.
-    new = new and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+    new = bool(options.new) and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
     opened: list[RunDir] = []
 
     def open_folder() -> tuple[str, list[str]]:
-        run = open_run_dir(config, outdir=Path(outdir), run_dir=Path(run_dir) if run_dir else None, new=new)
+        run = open_run_dir(config, outdir=outdir, run_dir=run_dir, new=new)
         opened.append(run)
         return str(run.path), _take_over(run, config)
 
     # Only the main process makes and locks the folder; the others learn its name, or the error.
     path, notes = world.main_only(open_folder)
     run = opened[0] if opened else RunDir(Path(path))
-    description = data_description(config.training_set_kwargs.path, dataset)
-    return Session(config, run, introduction=_introduction(config, run, description) + notes)
+    return Session(config, run, introduction=_introduction(config, run, dataset) + notes)
 
 
-def _continue(path: Path, flags: dict[str, Any], world: World, dry_run: bool) -> Session:
+def _continue(path: Path, options: TrainingOptions, world: World) -> Session:
     old = world.main_only(lambda: load_config(path))
-    config = extend(old, flags, world.size)
+    config = extend(old, options, world.size)
     world.together(lambda: check_dataset_unchanged(config))
     run = RunDir(path)
     extended = config.total_kimg > old.total_kimg
 
     def take() -> list[str]:
         if not can_continue(run):
-            raise UserError(f"--continue={path}: there is no checkpoint yet; repeat the run's command")
-        if dry_run:
+            raise UserError(f"`continue_dir`={path}: there is no checkpoint yet; repeat the run's command")
+        if options.dry_run:
             return []
         if not run.lock():
-            raise UserError(f"--continue={path}: another process is training there; wait for it")
+            raise UserError(f"`continue_dir`={path}: another process is training there; wait for it")
         if extended:
             # Before the new length is written: a finished run that is longer than it was would never go on.
             run.forget_finish()
@@ -91,7 +92,7 @@ def _check_same_everywhere(config: TrainingConfig, world: World) -> None:
     others = [str(rank) for rank, value in enumerate(hashes) if value != hashes[0]]
     if others:
         raise UserError(
-            f"--data: rank {', '.join(others)} finds other images at {config.training_set_kwargs.path} than rank 0; "
+            f"`data`: rank {', '.join(others)} finds other images at {config.training_set_kwargs.path} than rank 0; "
             "give every machine the same copy"
         )
 
@@ -116,12 +117,25 @@ def _take_over(run: RunDir, config: TrainingConfig) -> list[str]:
     return [f"note: {', '.join(listed)}: the run goes on correctly, but not bit for bit as it would have"]
 
 
-def _introduction(config: TrainingConfig, run: RunDir, data: str) -> list[str]:
+def _introduction(config: TrainingConfig, run: RunDir, dataset: ImageDataset) -> list[str]:
     precision = config.precision.dtype + (" channels_last" if config.precision.channels_last else "")
     return [
         f"run directory: {run.path}",
-        data,
+        data_description(config.training_set_kwargs.path, dataset),
         f"loss {config.loss.describe()}, batch {config.batch_size}, {config.total_kimg:g} kimg, "
         f"{config.device} x {config.num_gpus}, {precision}",
         describe_implementations(),
     ]
+
+
+def data_description(path: str, dataset: ImageDataset) -> str:
+    """One line that says what is trained on."""
+    if path == BUILTIN_FACES:
+        return (
+            f"no --data given: training on {len(dataset)} views of the 100 face photographs that come with "
+            f"scikit-image ({dataset.resolution} x {dataset.resolution}, grey)"
+        )
+    labels = f", {dataset.label_dim} classes" if dataset.label_dim else ""
+    kind = {1: "grey", 3: "RGB", 4: "RGBA"}.get(dataset.num_channels, f"{dataset.num_channels} channels")
+    size = f"{dataset.resolution} x {dataset.resolution}"
+    return f"training on {len(dataset)} images of {Path(path).name} ({size}, {kind}{labels})"

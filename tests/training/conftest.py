@@ -11,7 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from torch_utils.distributed import World
-from training.options import resolve
+from training.config.resolve import resolve
+from training.options import TrainingOptions
 from training.run_dir import RunDir
 from training.training_loop import Housekeeping, TrainingRun
 
@@ -42,7 +43,7 @@ class TinyRuns:
         self.folder = folder
 
     def config(self, **options: Any):
-        return resolve({**TINY, **options}, 1)[0]
+        return resolve(TrainingOptions(**{**TINY, **options}), 1)[0]
 
     def open(self, name: str = "run", *, housekeeping: dict[str, Any] | None = None, **options: Any) -> TrainingRun:
         """A session of the run `name`: from its newest checkpoint, or a new run."""

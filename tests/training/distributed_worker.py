@@ -13,7 +13,8 @@ from dnnlib import UserError
 from torch_utils.distributed import World, world
 from torch_utils.statistics import Statistics
 from torch_utils.watch import Watch
-from training.options import resolve
+from training.config.resolve import resolve
+from training.options import TrainingOptions
 from training.run_dir import RunDir
 from training.training_loop import Housekeeping, TrainingRun
 
@@ -30,7 +31,7 @@ class Never:
 def gradients(folder: Path, here: World, batch_gpu: int, group: int) -> dict[str, torch.Tensor]:
     """The gradient of every phase at the first step, summed over all processes, and the state after two steps."""
     flags = {**FLAGS, "batch_gpu": batch_gpu, "mbstd_group": group}
-    config = here.together(lambda: resolve(flags, here.size))[0]
+    config = here.together(lambda: resolve(TrainingOptions(**flags), here.size))[0]
     run = RunDir(folder)
     if here.is_main:
         run.path.mkdir(exist_ok=True)

@@ -199,7 +199,8 @@ from pathlib import Path
 import torch
 from torch_utils.distributed import World
 from training import cuda_graphs
-from training.options import resolve
+from training.config.resolve import resolve
+from training.options import TrainingOptions
 from training.run_dir import RunDir
 from training.training_loop import Housekeeping, TrainingRun
 
@@ -208,7 +209,7 @@ if sys.argv[1] == "inside":  # the check before the capture is left out
 flags = {"cbase": 128, "cmax": 8, "batch": 8, "kimg": 1, "metrics": (), "device": "cuda", "precision": "fp32"}
 gradients = []
 for graphs in (True, False):
-    config, _ = resolve({**flags, "cuda_graphs": graphs}, 1)
+    config, _ = resolve(TrainingOptions(**flags, cuda_graphs=graphs), 1)
     run = TrainingRun(config, RunDir(Path(tempfile.mkdtemp())), World(), Housekeeping(progress_bar=False))
     lines = []
     run.runner._log = lines.append
@@ -265,7 +266,7 @@ def test_no_phase_copies_from_the_host(monkeypatch, no_host_copies, phase, loss)
         D=D,
         augment=AugmentPipe(**AUGPIPES["bgcfnc"]).to("meta"),
         adversarial=rooted.adversarial_loss(loss[0], **loss[1]),
-        options=RegularizationOptions(),
+        options=RegularizationOptions(r1_gamma=10.0),
         report=Statistics(World(), "meta").report,
         observe_signs=AdaController(0.6, device="meta").observe,
     )

@@ -65,6 +65,7 @@ def test_fakes_move_towards_the_data(tmp_path, monkeypatch, loss):
         batch_size=8,
         batch_gpu=8,
         ema_kimg=0.05,
+        ema_rampup=0.05,
         kimg_per_tick=0.4,
         network_snapshot_ticks=1,
         metrics=("swd64",),

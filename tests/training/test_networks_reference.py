@@ -10,8 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from training.config.number_format import ALL_RESOLUTIONS
 from training.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, set_precision
-from training.precision import ALL_RESOLUTIONS
 
 TAGS = ["res16_rgb", "res32_cond_gray"]
 

@@ -23,7 +23,7 @@ def _objective(G, D, reports, **options) -> Objective:
         D=D,
         augment=lambda images: images,
         adversarial=rooted.adversarial_loss("ce"),
-        options=RegularizationOptions(style_mixing_prob=0.0, **options),
+        options=RegularizationOptions(**{"r1_gamma": 10.0, "style_mixing_prob": 0.0, **options}),
         report=lambda name, value: reports.setdefault(name, []).append(value.detach()),
         observe_signs=lambda signs: None,
     )

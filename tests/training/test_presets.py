@@ -2,8 +2,9 @@
 
 import pytest
 
-from training.options import resolve
-from training.presets import CFGS, PRESETS, auto_config
+from training.config.resolve import resolve
+from training.options import TrainingOptions
+from training.options.presets import CFGS, PRESETS, auto_config
 
 AUTO = {
     # resolution: (batch, gamma, ema_kimg) for 1, 2, 4 and 8 GPUs
@@ -34,7 +35,7 @@ def test_auto_works_for_any_number_of_processes():
 
 @pytest.mark.parametrize("cfg", CFGS)
 def test_every_cfg_resolves(cfg):
-    config, _ = resolve({"cfg": cfg, "metrics": (), "device": "cpu"}, gpus=1)
+    config, _ = resolve(TrainingOptions(cfg=cfg, metrics=(), device="cpu"), gpus=1)
     base = CFGS[cfg]
     assert config.batch_size == base.batch
     assert config.batch_gpu == base.batch // base.ref_gpus
@@ -46,17 +47,17 @@ def test_every_cfg_resolves(cfg):
 
 @pytest.mark.parametrize("preset", [name for name in PRESETS if not name.startswith("paper")])
 def test_every_preset_resolves_and_yields_to_flags(preset):
-    config, _ = resolve({"preset": preset, "kimg": 3.5, "glr": 0.125, "device": "cpu"}, gpus=1)
+    config, _ = resolve(TrainingOptions(preset=preset, kimg=3.5, glr=0.125, device="cpu"), gpus=1)
     assert config.total_kimg == 3.5
     assert config.G_opt_kwargs.lr == 0.125
 
 
 def test_a_resumed_run_adapts_p_faster_and_has_no_ramp_up():
-    config, _ = resolve({"resume": "ffhq256", "device": "cpu"}, gpus=1)
+    config, _ = resolve(TrainingOptions(resume="ffhq256", device="cpu"), gpus=1)
     assert config.augment_kwargs.kimg == 100
     assert config.ema_rampup is None
 
 
 def test_the_configuration_survives_json():
-    config, _ = resolve({"loss": "rlo", "k": 2.0, "rlo_form": "convex", "device": "cpu", "grid": (2, 3)}, gpus=1)
+    config, _ = resolve(TrainingOptions(loss="rlo", k=2.0, rlo_form="convex", device="cpu", grid=(2, 3)), gpus=1)
     assert type(config).from_dict(config.to_dict()) == config

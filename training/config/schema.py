@@ -1,7 +1,7 @@
 """The typed configuration of a run: what `training_options.json` holds and `--dry-run` prints.
 
 Top-level keys are those of the reference's `training_options.json` where the two agree; docs/architecture.md lists
-where they differ. Defaults stand here and nowhere else; the command line's are all unset.
+where they differ. What an option sets has the option's default, which stands in `training.options`.
 """
 
 import dataclasses
@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from dnnlib import UserError
-from rooted import AdversarialLoss, adversarial_loss
+from rooted import AdversarialLoss
 from training.networks import DiscriminatorConfig, GeneratorConfig
+from training.options import DEFAULTS
+from training.options.presets import BaseConfig
+from training.options.table import ADA_KIMG
 
 
 @dataclass(frozen=True)
@@ -21,18 +24,18 @@ class DatasetOptions:
     """Which images: arguments of `training.dataset.ImageDataset`; None as path is the built-in faces."""
 
     path: str | None = None
-    use_labels: bool = False
+    use_labels: bool = DEFAULTS.cond
     max_size: int | None = None
-    xflip: bool = False
+    xflip: bool = DEFAULTS.mirror
     resolution: int = 32
-    random_seed: int = 0
+    random_seed: int = DEFAULTS.seed
 
 
 @dataclass(frozen=True)
 class AdamOptions:
     """Adam before the correction for lazy regularisation."""
 
-    lr: float = 0.0025
+    lr: float
     betas: tuple[float, float] = (0.0, 0.99)
     eps: float = 1e-8
 
@@ -48,11 +51,11 @@ class RegularizationOptions:
         G_reg_interval, D_reg_interval: steps from one regularisation phase to the next.
     """
 
-    r1_gamma: float = 10.0
-    pl_weight: float = 2.0
+    r1_gamma: float
+    pl_weight: float = BaseConfig.pl_weight
     pl_decay: float = 0.01
     pl_batch_shrink: int = 2
-    style_mixing_prob: float = 0.9
+    style_mixing_prob: float = BaseConfig.style_mixing_prob
     G_reg_interval: int = 4
     D_reg_interval: int = 16
 
@@ -71,13 +74,13 @@ class AugmentOptions:
         kimg: thousands of images in which p can move by 1.
     """
 
-    mode: str = "ada"
-    pipe: str = "bgc"
+    mode: str = DEFAULTS.aug
+    pipe: str = DEFAULTS.augpipe
     p: float = 0.0
-    target: float = 0.6
-    p_max: float = 1.0
+    target: float = DEFAULTS.target
+    p_max: float = DEFAULTS.p_max
     interval: int = 4
-    kimg: float = 500.0
+    kimg: float = ADA_KIMG
 
 
 @dataclass(frozen=True)
@@ -96,13 +99,13 @@ class PrecisionOptions:
     dtype: str = "float32"
     num_fp16_res: int = 4
     channels_last: bool = False
-    allow_tf32: bool = False
-    cudnn_benchmark: bool = True
-    ops: str = "auto"
-    cuda_graphs: bool = False
+    allow_tf32: bool = DEFAULTS.allow_tf32
+    cudnn_benchmark: bool = not DEFAULTS.nobench
+    ops: str = DEFAULTS.ops
+    cuda_graphs: bool = DEFAULTS.cuda_graphs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
     """Everything that determines a run. One instance describes it completely, with the data's content.
 
@@ -120,29 +123,29 @@ class TrainingConfig:
     G_kwargs: GeneratorConfig
     D_kwargs: DiscriminatorConfig
     description: str = ""
-    random_seed: int = 0
-    num_gpus: int = 1
+    random_seed: int = DEFAULTS.seed
+    num_gpus: int = DEFAULTS.gpus
     device: str = "cpu"
     training_set_kwargs: DatasetOptions = field(default_factory=DatasetOptions)
-    G_opt_kwargs: AdamOptions = field(default_factory=AdamOptions)
-    D_opt_kwargs: AdamOptions = field(default_factory=AdamOptions)
-    loss: AdversarialLoss = field(default_factory=lambda: adversarial_loss("ce"))
-    loss_kwargs: RegularizationOptions = field(default_factory=RegularizationOptions)
+    G_opt_kwargs: AdamOptions
+    D_opt_kwargs: AdamOptions
+    loss: AdversarialLoss
+    loss_kwargs: RegularizationOptions
     augment_kwargs: AugmentOptions = field(default_factory=AugmentOptions)
     precision: PrecisionOptions = field(default_factory=PrecisionOptions)
-    total_kimg: float = 25000
-    batch_size: int = 32
-    batch_gpu: int = 32
-    ema_kimg: float = 10.0
-    ema_rampup: float | None = 0.05
-    kimg_per_tick: float = 4.0
-    image_snapshot_ticks: int = 50
-    network_snapshot_ticks: int = 50
+    total_kimg: float
+    batch_size: int
+    batch_gpu: int
+    ema_kimg: float
+    ema_rampup: float | None
+    kimg_per_tick: float = DEFAULTS.tick
+    image_snapshot_ticks: int = DEFAULTS.snap
+    network_snapshot_ticks: int = DEFAULTS.snap
     metrics: tuple[str, ...] = ()
     grid: tuple[int, int] | None = None
-    workers: int = 3
+    workers: int = DEFAULTS.workers
     resume: str | None = None
-    resume_partial: bool = False
+    resume_partial: bool = DEFAULTS.resume_partial
     dataset_hash: str = ""
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,0 +1,108 @@
+"""A command's options as the fields of a dataclass: each is written once.
+
+The command line, its help with the defaults, and the table in the docs are made from it.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from dnnlib.cli import BOOL, GroupedOption
+from dnnlib.errors import UserError
+
+
+@dataclass(frozen=True)
+class Option:
+    """What there is to say about an option, beside its name and its Python type.
+
+    Attributes:
+        group: the heading that it stands under.
+        help: a sentence.
+        type: click's type, or `bool`, for which 1/0/yes/no can be left out: it then means yes.
+        default: the value where nothing is given; None where that depends on something else.
+        unset: in words, what holds then.
+        unit: what the value is counted in, or what it names.
+        flags: as they are written; by default the field's name in click's way.
+        free: whether it may differ from one session of the same work to the next.
+    """
+
+    group: str
+    help: str
+    type: Any = str
+    default: Any = None
+    unset: str = ""
+    unit: str | None = None
+    flags: tuple[str, ...] = ()
+    free: bool = False
+
+    @property
+    def shown_default(self) -> str:
+        """The default for a reader; empty if there is none."""
+        if isinstance(self.default, bool):
+            return "yes" if self.default else "no"
+        return self.unset if self.default is None else f"{self.default}".removesuffix(".0")
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The only values, where they are words."""
+        return tuple(self.type.choices) if isinstance(self.type, click.Choice) else ()
+
+
+def option(*args: Any, **kwargs: Any) -> Any:
+    """A field that is an `Option`; its value is None where it is not given."""
+    return dataclasses.field(default=None, metadata={"option": Option(*args, **kwargs)})
+
+
+def options_of(cls: type) -> dict[str, Option]:
+    """The options of a dataclass by the names of its fields, with their flags."""
+    options = {field.name: field.metadata["option"] for field in dataclasses.fields(cls)}
+    flags = {name: entry.flags or (f"--{name.replace('_', '-')}",) for name, entry in options.items()}
+    return {name: dataclasses.replace(entry, flags=flags[name]) for name, entry in options.items()}
+
+
+def check_choices(given: Any) -> None:
+    """Refuse words that are not among an option's choices.
+
+    Raises:
+        UserError: names the option and the choices.
+    """
+    for name, entry in options_of(type(given)).items():
+        value = getattr(given, name)
+        if entry.choices and value is not None and value not in entry.choices:
+            raise UserError(f"`{name}`={value} is unknown; choose one of {', '.join(entry.choices)}")
+
+
+def takes_options(cls: type) -> Callable[[Callable[[Any], Any]], Callable[..., Any]]:
+    """Decorate the body of a click command that takes one argument: the options as an instance of `cls`."""
+
+    def decorate(function: Callable[[Any], Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def command(**values: Any) -> Any:
+            return function(cls(**values))
+
+        for name, entry in reversed(options_of(cls).items()):
+            kind = BOOL if entry.type is bool else {"type": entry.type, "metavar": entry.unit}
+            shown = f" [{entry.shown_default}]" if entry.shown_default else ""
+            text = f"{entry.help.removesuffix('.')}{shown}."
+            command = click.option(*entry.flags, name, cls=GroupedOption, group=entry.group, help=text, **kind)(command)
+        return command
+
+    return decorate
+
+
+def markdown(cls: type) -> str:
+    """The options as tables, one for each group: flag, default, what it does; `*` marks those that are `free`."""
+    lines: list[str] = []
+    group = None
+    for entry in options_of(cls).values():
+        if entry.group != group:
+            group = entry.group
+            lines += ["", f"| {group} | default | |", "|---|---|---|"]
+        value = "BOOL" if entry.type is bool else "|".join(entry.choices) or entry.unit or "NUMBER"
+        flags = "`, `".join((*entry.flags[:-1], f"{entry.flags[-1]}={value}")).replace("|", "\\|")
+        lines.append(f"| `{flags}`{' *' if entry.free else ''} | {entry.shown_default} | {entry.help} |")
+    return "\n".join(lines).strip()

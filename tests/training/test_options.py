@@ -1,0 +1,75 @@
+"""One table of options: the command line, its help, the page in the docs, presets and configuration follow from it."""
+
+import dataclasses
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import train
+from dnnlib import UserError
+from dnnlib.options import options_of
+from training.augment import AUGPIPES
+from training.config import AugmentOptions, TrainingConfig
+from training.config.resolve import resolve
+from training.options import DEFAULTS, TrainingOptions
+from training.options.document import PAGE, with_tables
+from training.options.presets import PRESETS
+
+OPTIONS = options_of(TrainingOptions)
+HELP = " ".join(CliRunner().invoke(train.main, ["--help"], terminal_width=2000).stdout.split())
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_help_says_what_the_table_says(name):
+    entry = OPTIONS[name]
+    shown = f" [{entry.shown_default}]" if entry.shown_default else ""
+    assert f"{entry.help.removesuffix('.')}{shown}." in HELP
+    assert all(flag in HELP for flag in entry.flags)
+
+
+def test_the_command_line_has_the_options_of_the_table_and_no_others():
+    parameters = {parameter.name: parameter for parameter in train.main.params}
+    assert list(parameters) == list(OPTIONS)
+    assert all(parameters[name].opts == list(entry.flags) for name, entry in OPTIONS.items())
+    assert train.main.make_context("train.py", []).params == dict.fromkeys(OPTIONS)
+
+
+def test_the_page_in_the_docs_is_up_to_date():
+    page = PAGE.read_text(encoding="utf-8")
+    assert page == with_tables(page), "run python -m training.options.document"
+
+
+def test_presets_give_what_the_command_line_takes():
+    context = click.Context(train.main)
+    for preset in PRESETS.values():
+        for name, value in preset.options.items():
+            entry = OPTIONS[name]
+            kind = click.BOOL if entry.type is bool else entry.type
+            assert kind.convert(value, None, context) == value
+        assert TrainingOptions(**preset.options).given() == preset.options
+
+
+def test_the_names_of_augmentations_are_those_that_there_are():
+    assert OPTIONS["augpipe"].choices == tuple(AUGPIPES)
+
+
+@pytest.mark.parametrize("name", [name for name, entry in OPTIONS.items() if entry.choices])
+def test_a_word_that_is_no_choice_is_refused_as_a_library_too(name):
+    with pytest.raises(UserError, match=f"`{name}`=nonsense is unknown; choose one of"):
+        TrainingOptions(**{name: "nonsense"})
+
+
+def test_what_is_given_goes_before_the_preset_and_that_before_the_default():
+    chosen = TrainingOptions(preset="few-shot", snap=7, metrics=()).with_defaults()
+    assert (chosen.snap, chosen.metrics) == (7, ())
+    assert chosen.p_max == 0.8
+    assert chosen.target == OPTIONS["target"].default
+
+
+def test_the_configuration_has_the_defaults_of_the_options():
+    config, _ = resolve(TrainingOptions(device="cpu", metrics=()), gpus=1)
+    assert config.augment_kwargs == AugmentOptions()
+    assert config.kimg_per_tick == DEFAULTS.tick
+    defaults = {f.name: f.default for f in dataclasses.fields(TrainingConfig) if f.default is not dataclasses.MISSING}
+    assert config.network_snapshot_ticks == defaults["network_snapshot_ticks"] == DEFAULTS.snap

@@ -1,0 +1,66 @@
+"""The configuration of a run that is to go on: what may change, and that its images are still the same."""
+
+import dataclasses
+
+from dnnlib import UserError
+from dnnlib.options import options_of
+from training.config.resolve import check_alone, choose_device_type, data_path, resolve_computation
+from training.config.schema import TrainingConfig
+from training.dataset import ImageDataset
+from training.options import DEFAULTS, TrainingOptions
+from training.options.table import PLACE
+
+_COPIED = {
+    "kimg": "total_kimg",
+    "snap": "network_snapshot_ticks",
+    "img_snap": "image_snapshot_ticks",
+    "metrics": "metrics",
+    "batch_gpu": "batch_gpu",
+    "workers": "workers",
+}  # options by the field that they set
+
+
+def extend(config: TrainingConfig, given: TrainingOptions, gpus: int) -> TrainingConfig:
+    """The configuration of a run to be continued, with the options that may change between sessions.
+
+    Raises:
+        UserError: an option that would make it another run.
+    """
+    check_alone(given)
+    options = options_of(TrainingOptions)
+    for name in given.given():
+        if not options[name].free:
+            can = ", ".join(f"`{other}`" for other, entry in options.items() if entry.free and entry.group != PLACE)
+            raise UserError(
+                f"`{name}` cannot change when a run is continued (only {can} can); start a new run with `resume`"
+            )
+    changes = {field: getattr(given, name) for name, field in _COPIED.items() if getattr(given, name) is not None}
+    if given.data is not None:  # where the images lie now; `check_dataset_unchanged` makes sure of them
+        changes["training_set_kwargs"] = dataclasses.replace(config.training_set_kwargs, path=data_path(given.data))
+    device = choose_device_type(given.device or config.device)
+    changes |= {"num_gpus": gpus, "device": device}
+    if given.precision is not None:
+        changes["precision"] = resolve_computation(dataclasses.replace(DEFAULTS, precision=given.precision), device)
+    share = config.batch_size // gpus
+    if config.batch_size % gpus:
+        raise UserError(
+            f"the run's batch of {config.batch_size} is not divisible by {gpus} processes; choose a divisor"
+        )
+    if share % changes.get("batch_gpu", config.batch_gpu):
+        changes["batch_gpu"] = share
+    return dataclasses.replace(config, **changes)
+
+
+def check_dataset_unchanged(config: TrainingConfig) -> None:
+    """Refuse to continue on other images than the run began with.
+
+    Raises:
+        UserError: the data is gone, or has another content.
+    """
+    # Of whatever resolution: the hash, which covers it, has the better message.
+    dataset = ImageDataset(**{**vars(config.training_set_kwargs), "resolution": None})
+    if dataset.content_hash() != config.dataset_hash:
+        raise UserError(
+            f"`data`: {config.training_set_kwargs.path} does not hold the images that this run began with; bring them "
+            "back, say with `data` where they are, or start a new run with `resume`"
+        )

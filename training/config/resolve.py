@@ -1,0 +1,300 @@
+"""From options to a `TrainingConfig`: what was given, then the preset, the base configuration and the defaults."""
+
+import dataclasses
+import os
+from importlib.util import find_spec
+
+import torch
+
+import metrics as metrics_package
+from dnnlib import UserError
+from rooted import AdversarialLoss, adversarial_loss
+from training.config.number_format import resolve_precision
+from training.config.schema import (
+    AdamOptions,
+    AugmentOptions,
+    DatasetOptions,
+    PrecisionOptions,
+    RegularizationOptions,
+    TrainingConfig,
+)
+from training.dataset import ImageDataset
+from training.dataset.builtin_faces import BUILTIN_FACES
+from training.networks import DiscriminatorConfig, GeneratorConfig
+from training.options import TrainingOptions
+from training.options.presets import BaseConfig, base_config, recommended_gamma
+from training.options.table import ADA_KIMG, ADA_KIMG_RESUMED
+from training.resume import RESUME_SOURCES
+
+NO_RESUME = "noresume"  # the reference's word for none
+LONGEST_DESC, LARGEST_GRID = 100, 4096
+
+
+def resolve(given: TrainingOptions, gpus: int) -> tuple[TrainingConfig, ImageDataset]:
+    """The configuration that the options describe, and the data that it was made for.
+
+    Args:
+        given: the options.
+        gpus: the number of processes.
+
+    Raises:
+        UserError: an option that contradicts another, the data or this machine; nothing has been written.
+    """
+    if given.resume == NO_RESUME:
+        given = dataclasses.replace(given, resume=None)
+    chosen = given.with_defaults()
+    check_alone(given)
+    loss = _adversarial(chosen, given)
+    augmentation = _augmentation(chosen, given)
+    dataset, dataset_options = open_training_data(chosen)
+    base = base_config(chosen.cfg, dataset.resolution, gpus)
+    chosen = _filled_from(base, chosen, dataset.resolution, gpus)
+    G, D = _networks(chosen, given, base, dataset)
+    device = choose_device_type(chosen.device)
+    config = TrainingConfig(
+        random_seed=chosen.seed,
+        num_gpus=gpus,
+        device=device,
+        training_set_kwargs=dataset_options,
+        G_kwargs=G,
+        D_kwargs=D,
+        G_opt_kwargs=AdamOptions(lr=chosen.glr),
+        D_opt_kwargs=AdamOptions(lr=chosen.dlr),
+        loss=loss,
+        loss_kwargs=RegularizationOptions(
+            r1_gamma=chosen.gamma, pl_weight=chosen.pl_weight, style_mixing_prob=chosen.style_mixing
+        ),
+        augment_kwargs=augmentation,
+        precision=resolve_computation(chosen, device),
+        total_kimg=chosen.kimg,
+        batch_size=chosen.batch,
+        batch_gpu=chosen.batch_gpu,
+        ema_kimg=chosen.ema_kimg,
+        # A network that is resumed needs no ramp-up: its average is meaningful from the start.
+        ema_rampup=None if chosen.resume else base.ema_rampup,
+        kimg_per_tick=chosen.tick,
+        image_snapshot_ticks=chosen.img_snap,
+        network_snapshot_ticks=chosen.snap,
+        metrics=_metrics(chosen.metrics, device),
+        grid=chosen.grid,
+        workers=chosen.workers,
+        resume=chosen.resume,
+        resume_partial=chosen.resume_partial,
+        dataset_hash=dataset.content_hash(),
+    )
+    return dataclasses.replace(config, description=describe(config, given, dataset.name)), dataset
+
+
+def describe(config: TrainingConfig, given: TrainingOptions, dataset_name: str) -> str:
+    """The run directory's name after its number: the reference's parts, then the loss."""
+    data = config.training_set_kwargs
+    parts = [dataset_name]
+    parts += ["cond"] if data.use_labels else []
+    parts += [f"subset{data.max_size}"] if data.max_size is not None else []
+    parts += ["mirror"] if data.xflip else []
+    parts += [given.preset] if given.preset else []
+    parts += [given.cfg] if given.cfg not in (None, "auto") else [f"auto{config.num_gpus}"]
+    for name, prefix in NAMED.items():
+        value = getattr(given, name)
+        if value is not None:
+            parts.append(f"{prefix}{value:g}" if isinstance(value, float | int) else f"{prefix}{value}")
+    if config.resume is not None:
+        parts += [f"resume{config.resume}" if config.resume in RESUME_SOURCES else "resumecustom"]
+    parts += [f"freezed{given.freezed}"] if given.freezed else []
+    parts += [config.loss.describe()]
+    parts += [given.desc] if given.desc else []
+    return "-".join(parts)
+
+
+NAMED = {"gamma": "gamma", "kimg": "kimg", "batch": "batch", "aug": "", "p": "p", "target": "target", "augpipe": ""}
+"""Options that a run directory's name mentions where they were given, and what it calls them."""
+
+
+def check_alone(given: TrainingOptions) -> None:
+    """Refuse what is wrong before the data is looked at.
+
+    Raises:
+        UserError: names the option.
+    """
+    desc, grid = given.desc or "", given.grid
+    # It becomes part of a folder's name, of which file systems take 255 bytes.
+    if "/" in desc or "\\" in desc or not desc.isprintable():
+        raise UserError(f"`desc`={desc!r} becomes part of a folder's name; leave out slashes and control characters")
+    if len(desc.encode()) > LONGEST_DESC:
+        raise UserError(f"`desc` has {len(desc.encode())} bytes; give {LONGEST_DESC} at most")
+    if grid is not None and grid[0] * grid[1] > LARGEST_GRID:
+        raise UserError(
+            f"`grid`={grid[0]}x{grid[1]} is {grid[0] * grid[1]} pictures; give {LARGEST_GRID} at most, such as 32x32"
+        )
+    if given.resume_partial and not given.resume:
+        raise UserError("`resume_partial` says how to `resume`; give `resume`=FILE or leave it out")
+    if given.keep is not None and given.keep.best is not None and given.metrics == ():
+        raise UserError(
+            f"`keep`=best={given.keep.best} needs a metric to judge by; leave it out or name one with `metrics`"
+        )
+
+
+def _adversarial(chosen: TrainingOptions, given: TrainingOptions) -> AdversarialLoss:
+    if chosen.loss == "ce":
+        for name in ("k", "rlo_form"):
+            if getattr(given, name) is not None:
+                raise UserError(f"`{name}` belongs to `loss`=rlo; give `loss`=rlo or leave it out")
+        return adversarial_loss("ce", saturating=chosen.saturating)
+    if chosen.k is None:
+        raise UserError(f"`loss`={chosen.loss} needs `k`, for example `k`=11")
+    try:
+        return adversarial_loss(chosen.loss, k=chosen.k, form=chosen.rlo_form, saturating=chosen.saturating)
+    except ValueError as error:
+        raise UserError(f"`loss`={chosen.loss} `k`={chosen.k:g} `rlo_form`={chosen.rlo_form}: {error}") from error
+
+
+def _augmentation(chosen: TrainingOptions, given: TrainingOptions) -> AugmentOptions:
+    mode = chosen.aug
+    for name in ("target", "p_max", "ada_kimg"):
+        if mode != "ada" and getattr(given, name) is not None:
+            raise UserError(f"`{name}` belongs to `aug`=ada, not to `aug`={mode}; leave one of them out")
+    if mode != "fixed" and given.p is not None:
+        raise UserError(f"`p` belongs to `aug`=fixed, not to `aug`={mode}; give `aug`=fixed or leave it out")
+    if mode == "fixed" and chosen.p is None:
+        raise UserError("`aug`=fixed needs `p`, for example `p`=0.2")
+    if mode == "noaug" and given.augpipe is not None:
+        raise UserError("`augpipe` says which augmentations; it cannot be given with `aug`=noaug")
+    kimg = ADA_KIMG_RESUMED if chosen.resume else ADA_KIMG
+    return AugmentOptions(
+        mode=mode,
+        pipe=chosen.augpipe,
+        p=chosen.p if mode == "fixed" else 0.0,
+        target=chosen.target,
+        p_max=chosen.p_max,
+        kimg=kimg if chosen.ada_kimg is None else chosen.ada_kimg,
+    )
+
+
+def open_training_data(chosen: TrainingOptions) -> tuple[ImageDataset, DatasetOptions]:
+    """The images that the options name, and how to open them again.
+
+    Raises:
+        UserError: they cannot be read, or are no training set.
+    """
+    options = DatasetOptions(
+        path=data_path(chosen.data),
+        use_labels=chosen.cond,
+        max_size=chosen.subset,
+        xflip=chosen.mirror,
+        random_seed=chosen.seed,
+    )
+    dataset = ImageDataset(**{**vars(options), "resolution": None})
+    if dataset.resolution < 16:
+        raise UserError(
+            f"`data`: images of {dataset.resolution} pixels are too small; 16 is the least, "
+            "enlarge them with dataset_tool.py"
+        )
+    return dataset, dataclasses.replace(options, resolution=dataset.resolution)
+
+
+def data_path(data: str | None) -> str:
+    """Absolute, so that a run can be continued from another folder; or the name of the built-in faces."""
+    return BUILTIN_FACES if not data or data == BUILTIN_FACES else os.path.abspath(data)
+
+
+def _filled_from(base: BaseConfig, chosen: TrainingOptions, resolution: int, gpus: int) -> TrainingOptions:
+    """The options with the base configuration's values in place of those that neither user nor preset chose."""
+    is_auto = chosen.cfg == "auto"
+    batch = base.batch if chosen.batch is None else chosen.batch
+    if batch % gpus:
+        raise UserError(f"`batch`={batch} is not divisible by the number of processes, {gpus}; give a multiple of it")
+    share = batch // gpus
+    of_base = share if is_auto or chosen.batch is not None else min(base.batch // base.ref_gpus, share)
+    batch_gpu = of_base if chosen.batch_gpu is None else chosen.batch_gpu
+    if share % batch_gpu:
+        raise UserError(
+            f"`batch_gpu`={batch_gpu} does not divide the {share} images of each process; give a divisor of it"
+        )
+    return chosen.filled(
+        batch=batch,
+        batch_gpu=batch_gpu,
+        mbstd_group=min(base.mbstd, batch_gpu),
+        kimg=base.kimg,
+        glr=base.lr,
+        dlr=base.lr,
+        # The auto rules hold for the batch that is actually used.
+        gamma=recommended_gamma(resolution, batch) if is_auto else base.gamma,
+        ema_kimg=batch * 10 / 32 if is_auto else base.ema_kimg,
+        pl_weight=base.pl_weight,
+        style_mixing=base.style_mixing_prob,
+        cbase=round(32768 * base.fmaps),
+        map_depth=base.mapping_layers,
+        img_snap=chosen.snap,
+    )
+
+
+def _networks(
+    chosen: TrainingOptions, given: TrainingOptions, base: BaseConfig, dataset: ImageDataset
+) -> tuple[GeneratorConfig, DiscriminatorConfig]:
+    group = chosen.mbstd_group
+    if chosen.batch_gpu % group:
+        raise UserError(
+            f"`mbstd_group`={group} does not divide the micro-batch of {chosen.batch_gpu} images; "
+            "choose a divisor or change `batch_gpu`"
+        )
+    shared = {
+        "img_resolution": dataset.resolution,
+        "img_channels": dataset.num_channels,
+        "c_dim": dataset.label_dim,
+        "channel_base": chosen.cbase,
+        "channel_max": chosen.cmax,
+    }
+    G = GeneratorConfig(**shared, mapping_layers=chosen.map_depth)
+    D = DiscriminatorConfig(**shared, architecture=base.architecture, mbstd_group_size=group)
+    most = D.num_freezable
+    if given.freezed is not None and given.freezed > most:
+        raise UserError(
+            f"`freezed`={given.freezed}: D has {most} layers that can be frozen at "
+            f"{dataset.resolution} x {dataset.resolution}; give {most} at most"
+        )
+    # The number of a preset is meant for larger images.
+    return G, dataclasses.replace(D, freeze_layers=min(chosen.freezed, most))
+
+
+def choose_device_type(choice: str | None) -> str:
+    """`cpu` or `cuda`; None and `auto` take the GPU where there is one.
+
+    Raises:
+        UserError: `cuda` without a GPU.
+    """
+    if choice in (None, "auto"):
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if choice == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "`device`=cuda, but PyTorch finds no GPU; check the driver with nvidia-smi or give `device`=cpu"
+        )
+    return choice
+
+
+def resolve_computation(chosen: TrainingOptions, device: str) -> PrecisionOptions:
+    """How numbers are computed on a device, from options with their defaults.
+
+    Raises:
+        UserError: options that contradict each other.
+    """
+    if chosen.fp32 and chosen.precision not in ("auto", "fp32"):
+        raise UserError(f"`fp32` contradicts `precision`={chosen.precision}; leave one of them out")
+    dtype, num_reduced, channels_last = resolve_precision("fp32" if chosen.fp32 else chosen.precision, device)
+    return PrecisionOptions(
+        dtype=dtype,
+        num_fp16_res=num_reduced,
+        channels_last=channels_last if chosen.nhwc is None else chosen.nhwc,
+        allow_tf32=chosen.allow_tf32,
+        cudnn_benchmark=not chosen.nobench,
+        ops=chosen.ops,
+        cuda_graphs=chosen.cuda_graphs,
+    )
+
+
+def _metrics(names: tuple[str, ...] | None, device: str) -> tuple[str, ...]:
+    """FID needs a detector and 50,000 images; where that is out of reach, SWD needs neither."""
+    if names is None:
+        names = ("fid50k_full",) if device == "cuda" and find_spec("torch_fidelity") else ("swd2k",)
+    for name in names:
+        metrics_package.check_name(name)
+    return tuple(names)
