@@ -50,7 +50,7 @@ class Outcome:
 def start(run_dir: Path, options: tuple[str, ...] = TINY, environment: dict[str, str] | None = None) -> Any:
     """Start `train.py` on a run directory in a process of its own; its output goes to `<run_dir>.out`."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["train", "training.command", "training.training_loop"])
+    context.set_forkserver_preload(["train", "training.command", "training.training_loop", "torch._dynamo"])
     process = context.Process(target=_train, args=(str(run_dir), options, environment or {}))
     process.start()
     return process

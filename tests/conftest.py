@@ -1,13 +1,19 @@
 """What every test shares: the folders of optional data, the devices, and one thread per pytest worker."""
 
+import multiprocessing
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# What the processes that tests fork need, imported once for all of them; the last is what the first optimizer imports.
+multiprocessing.set_forkserver_preload(["train", "training.command", "training.training_loop", "torch._dynamo"])
 
 
 def _shared(name: str) -> Path:
@@ -48,6 +54,26 @@ def device(request) -> Iterator[torch.device]:
         yield torch.device("cuda", 0)
     finally:
         matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
+
+
+@pytest.fixture(scope="session")
+def wait_until() -> Callable[..., None]:
+    """`wait_until(condition, *processes)`: returns when the condition holds, however slow the machine is.
+
+    The test fails if one of the processes that are to bring it about ends before; whatever else goes wrong is left to
+    pytest's time limit.
+    """
+
+    def has_ended(process: Any) -> bool:
+        return not process.is_alive() if hasattr(process, "is_alive") else process.poll() is not None
+
+    def wait(condition: Callable[[], Any], *processes: Any) -> None:
+        while not condition():
+            ended = any(map(has_ended, processes))
+            assert not ended or condition(), "a process ended without what was waited for"
+            time.sleep(0.01)
+
+    return wait
 
 
 @pytest.fixture(scope="session", autouse=True)

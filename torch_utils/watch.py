@@ -74,7 +74,8 @@ class Watch:
 
     def _run(self) -> None:
         beat = 0
-        while not self._stop.wait(HEARTBEAT_SECONDS):
+        # The first one at once: it tells the others this process's host.
+        while not self._stop.wait(HEARTBEAT_SECONDS if beat else 0):
             beat += 1
             try:
                 self._store.set(str(self._world.rank), json.dumps(vars(self._mark(beat))))

@@ -3,11 +3,12 @@
 import multiprocessing
 import runpy
 import socket
-import time
+import types
 from pathlib import Path
 
 import pytest
 
+from torch_utils import distributed
 from torch_utils.distributed import Activity
 
 WORKER = str(Path(__file__).with_name("watch_worker.py"))
@@ -27,13 +28,13 @@ def test_a_stuck_step_ends_the_run_and_is_named_but_a_long_task_does_not(tmp_pat
     output.touch()
     context = multiprocessing.get_context("forkserver")
     workers = [
-        context.Process(target=runpy.run_path, args=(WORKER, {"ARGUMENTS": (env, output, watched)}))
+        context.Process(target=runpy.run_path, args=(WORKER, {"ARGUMENTS": (env, output, watched)}), daemon=True)
         for env in _environments()
     ]
     for worker in workers:
         worker.start()
     for worker in workers:
-        worker.join(timeout=60)
+        worker.join()
     assert [worker.exitcode for worker in workers] == statuses
     lines = output.read_text()
     if watched:
@@ -42,16 +43,23 @@ def test_a_stuck_step_ends_the_run_and_is_named_but_a_long_task_does_not(tmp_pat
         assert lines == ""
 
 
-def test_activity_counts_waits_and_remembers_the_longest_step():
+def test_activity_counts_waits_and_remembers_the_longest_step(monkeypatch):
+    clock = types.SimpleNamespace(now=0.0)
+    monkeypatch.setattr(distributed, "time", types.SimpleNamespace(monotonic=lambda: clock.now))
     activity = Activity()
     with activity.waits():
         assert activity.waiting
     assert (activity.count, activity.waiting, activity.longest) == (1, False, 0.0)
     activity.watched = True
     with activity.busy():
-        time.sleep(0.05)
+        clock.now += 50
         assert not activity.watched
     assert activity.watched
+    clock.now += 3
+    with activity.waits():
+        clock.now += 7
+    assert activity.longest == 3
+    clock.now += 2
     with activity.waits():
         pass
-    assert activity.longest < 0.05
+    assert activity.longest == 3

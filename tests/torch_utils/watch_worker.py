@@ -5,11 +5,16 @@ import time
 from pathlib import Path
 
 from torch_utils.distributed import world
-from torch_utils.watch import Watch
+from torch_utils.watch import HEARTBEAT_SECONDS, Watch
+
+SILENCE = 4.0
 
 
 def main(environment: dict[str, str], output: Path, watched: bool) -> None:
-    """Both processes wait for each other once; then rank 1's main thread sleeps, while rank 0 waits for it."""
+    """Both processes wait for each other once; then rank 1's main thread sleeps, while rank 0 waits for it.
+
+    It sleeps until it is ended where that is expected, else for longer than a stuck step is let pass.
+    """
     os.environ.update(environment)
 
     def report(line: str) -> None:
@@ -17,11 +22,11 @@ def main(environment: dict[str, str], output: Path, watched: bool) -> None:
             stream.write(line + "\n")
 
     with world("cpu") as here:
-        watch = Watch(here, report, silence=4.0)
+        watch = Watch(here, report, silence=SILENCE)
         here.activity.watched = watched
         here.barrier()
         if here.rank == 1:
-            time.sleep(12)
+            time.sleep(600 if watched else SILENCE + 2 * HEARTBEAT_SECONDS)
         here.barrier()
         here.activity.watched = False
         watch.close()

@@ -1,7 +1,7 @@
 """Tiny training runs inside the test's own process; a watch over copies from the host."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from benchmarks import kill_test
 from torch_utils.distributed import World
 from training.config.resolve import resolve
 from training.options import TrainingOptions
@@ -87,6 +88,29 @@ def _one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Any]]:
+    """`kill_test.start`; what still runs at the end of the test is killed."""
+    processes = []
+
+    def begin(*arguments: Any) -> Any:
+        processes.append(kill_test.start(*arguments))
+        return processes[-1]
+
+    yield begin
+    for process in processes:
+        process.kill()
+        process.join()
+
+
+@pytest.fixture(scope="session")
+def whole_command(tmp_path_factory) -> Path:
+    """The directory of the run that `kill_test.TINY` describes, left alone in a process of its own."""
+    run_dir = tmp_path_factory.mktemp("uninterrupted") / "command"
+    kill_test.finish(run_dir)
+    return run_dir
 
 
 class OneDevice(TorchDispatchMode):
