@@ -24,8 +24,9 @@ import torch.nn.functional as F
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dnnlib.cli import Command, door
-from metrics.detectors.pretrained import open_detector
-from metrics.measures.frechet import Moments, frechet_distance, frechet_distance_to_features, frechet_infinity
+from metrics.detectors.registry import open_detector
+from metrics.features.moments import Moments
+from metrics.measures.frechet import frechet_distance, frechet_distance_to_features, frechet_infinity
 from metrics.measures.kernel import kernel_distance
 from metrics.measures.swd import _smooth
 from metrics.results import installed_versions

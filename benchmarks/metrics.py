@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import metrics
 from benchmarks.measuring import machine
-from metrics.detectors.pretrained import open_detector
+from metrics.detectors.registry import open_detector
 from metrics.features.sampling import generator_unit
 from metrics.processes import BLOCK
 from metrics.results import installed_versions

@@ -9,12 +9,12 @@ from metrics.detectors.detector import DetectorUnavailable
 from metrics.evaluation import compare, compute
 from metrics.names import check_name, higher_is_better, is_valid_name, list_names
 from metrics.results import Result
-from metrics.settings import Settings
+from metrics.settings import EvaluationSettings
 
 __all__ = [
     "DetectorUnavailable",
+    "EvaluationSettings",
     "Result",
-    "Settings",
     "check_name",
     "compare",
     "compute",

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from dnnlib import UserError
 from metrics.detectors.detector import DetectorUnavailable
 from metrics.evaluation import compare, compute
-from metrics.names import HIGHER_IS_BETTER, check_name, higher_is_better, parse_metric
+from metrics.names import check_name, higher_is_better, parse_metric
 from metrics.results import Result, append_record, read_records
-from metrics.settings import Progress
+from metrics.settings import ShowProgress
 from torch_utils.distributed import World
 from training.dataset import ImageDataset
 from training.snapshot import Snapshot, load_snapshot
@@ -152,7 +152,7 @@ def _best(folder: Path, snapshots: list[Path], names: tuple[str, ...]) -> Path:
 
 def _preference(name: str) -> tuple[int, str]:
     """Distances before fractions, FID before all."""
-    return (0 if name.startswith("fid") else 2 if name.startswith(HIGHER_IS_BETTER) else 1, name)
+    return (0 if name.startswith("fid") else 2 if higher_is_better(name) else 1, name)
 
 
 def training_set(snapshot: Snapshot, request: Request) -> ImageDataset | None:
@@ -263,7 +263,7 @@ def _publish(record: dict[str, Any], run_dir: Path | None, world: World) -> None
 
 
 @contextmanager
-def _progress_bar(wanted: bool) -> Iterator[Progress | None]:
+def _progress_bar(wanted: bool) -> Iterator[ShowProgress | None]:
     """A bar on stderr that is renamed as the work goes on; none in worker processes or where not wanted."""
     if not wanted:
         yield None

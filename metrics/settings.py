@@ -10,12 +10,12 @@ import torch
 from dnnlib import UserError
 from metrics.processes import BLOCK
 
-Progress = Callable[[str, int, int], None]
+ShowProgress = Callable[[str, int, int], None]
 """Called with (label, images done, images to do)."""
 
 
 @dataclass(frozen=True)
-class Settings:
+class EvaluationSettings:
     """The options that `compute` and `compare` have in common.
 
     Attributes:
@@ -44,7 +44,7 @@ class Settings:
     offline: bool = False
     cache_dir: str | os.PathLike | None = None
     bootstrap: int = 0
-    progress: Progress | None = None
+    progress: ShowProgress | None = None
     mark_unavailable: bool = False
 
     def __post_init__(self) -> None:

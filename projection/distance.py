@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 from dnnlib import UserError, first_line, last_line
 from dnnlib.weights import VGG16, locate
+from torch_utils.images import repeat_grey
 from torch_utils.lpips_vgg16 import lpips_vgg16
 
 LARGEST = 256  # pixels; larger images are reduced by area before perceptual features are computed
@@ -71,7 +72,7 @@ class LpipsDistance:
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Unit-length VGG activations, weighted by the square roots of LPIPS's weights over all pixels."""
-        x = self._lpips.scaling_layer(reduce(three_channels(images)))
+        x = self._lpips.scaling_layer(reduce(as_rgb(images)))
         parts = []
         for activation, linear in zip(self._lpips.net(x), self._lpips.lins, strict=True):
             length = activation.square().sum(dim=1, keepdim=True).sqrt()
@@ -106,7 +107,7 @@ class TorchScriptDistance:
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """The module's output, flattened."""
-        x = (reduce(three_channels(images)) + 1) * 127.5
+        x = (reduce(as_rgb(images)) + 1) * 127.5
         try:
             return self._module(x, **self._options).flatten(1)
         except Exception as error:  # what its code raises, and what torch raises in it
@@ -132,7 +133,7 @@ def load_distance(name: str, device: torch.device | str = "cpu", *, offline: boo
     return TorchScriptDistance(name, device)
 
 
-def three_channels(images: torch.Tensor) -> torch.Tensor:
+def as_rgb(images: torch.Tensor) -> torch.Tensor:
     """RGB in [-1, 1] for networks that know nothing else: grey repeated, alpha composited over black and over white.
 
     With alpha [N, 2 or 4, R, R] the result has twice the height: the two composites below each other, so that
@@ -142,7 +143,7 @@ def three_channels(images: torch.Tensor) -> torch.Tensor:
     if channels in (2, 4):
         colour, alpha = (images[:, :-1] + 1) / 2, (images[:, -1:] + 1) / 2
         images = torch.cat([colour * alpha, colour * alpha + (1 - alpha)], dim=2) * 2 - 1
-    return images if images.shape[1] == 3 else images.expand(-1, 3, -1, -1)
+    return repeat_grey(images)
 
 
 def reduce(images: torch.Tensor) -> torch.Tensor:

@@ -21,6 +21,11 @@ def to_uint8(img: torch.Tensor) -> torch.Tensor:
     return (img.to(torch.float32) * 127.5 + 128).clamp(0, 255).to(torch.uint8)
 
 
+def repeat_grey(images: torch.Tensor) -> torch.Tensor:
+    """RGB [N, 3, H, W] of grey images [N, 1, H, W], for networks that know nothing else; others as they are."""
+    return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
+
+
 def to_pil(image: torch.Tensor) -> Image.Image:
     """Turn a uint8 [C, H, W] tensor into a PIL image of mode L, LA, RGB or RGBA for C = 1, 2, 3, 4.
 

@@ -4,10 +4,15 @@ torch-fidelity's port fetches and runs the code of a repository and takes no wei
 transformer is in timm; here it gets the official weight file, whose parameter names are timm's.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+
+from dnnlib.weights import WeightFile
+from metrics.detectors.detector import Network
+from metrics.detectors.pretrained import Pretrained
 
 IMAGE_SIZE = 224
 PATCH = 14
@@ -19,8 +24,8 @@ _MODELS = {
 }
 
 
-def load_dinov2(weights: dict[str, torch.Tensor], device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A function from uint8 [N, 3, H, W] to the normalised class token [N, width], from an official state dict."""
+def _build(weights: Mapping[str, torch.Tensor], path: Path, device: torch.device) -> Network:
+    """From uint8 [N, 3, H, W] to the normalised class token [N, width], from an official state dict."""
     import timm
 
     weights = dict(weights)
@@ -38,7 +43,7 @@ def load_dinov2(weights: dict[str, torch.Tensor], device: torch.device) -> Calla
         resized = F.interpolate(images.float(), (IMAGE_SIZE, IMAGE_SIZE), mode="bicubic", antialias=True)
         return model((resized / 255 - mean) / deviation)
 
-    return extract
+    return Network(features=extract)
 
 
 def resize_positions(embedding: torch.Tensor, side: int) -> torch.Tensor:
@@ -54,3 +59,18 @@ def resize_positions(embedding: torch.Tensor, side: int) -> torch.Tensor:
     scale = (side + 0.1) / old
     grid = F.interpolate(grid, scale_factor=(scale, scale), mode="bicubic")
     return torch.cat([class_token, grid.permute(0, 2, 3, 1).reshape(1, side * side, -1)], dim=1)
+
+
+DINOV2 = Pretrained(
+    key="dinov2",
+    title="DINOv2 ViT/14, class token",
+    preprocessing="bicubic to 224 x 224 with antialiasing, ImageNet mean and deviation",
+    # Its SHA-256 is not published.
+    weights=WeightFile(
+        "dinov2_vitl14_pretrain.pth",
+        "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
+    ),
+    libraries=("timm",),
+    build=_build,
+    in_names=True,
+)

@@ -9,68 +9,10 @@ import numpy as np
 import torch
 from scipy.linalg.lapack import dsygst
 
+from metrics.features.moments import Moments
+from metrics.measures.inputs import Inputs
+from metrics.measures.metric import COUNT, DETECTOR, REAL_SET, Metric, Numbers, Replicates
 from metrics.randomness import CHOICE, stream
-
-
-class Moments:
-    """Count, sum and second moments of rows added block by block, in float64.
-
-    Sums are taken about the mean of the rows added first, so that a common offset costs no digits.
-
-    Args:
-        num_features: D.
-        device: where to accumulate; the CPU where the device has no float64.
-    """
-
-    def __init__(self, num_features: int, device: torch.device | str = "cpu") -> None:
-        device = torch.device(device)
-        self._device = torch.device("cpu") if device.type == "mps" else device
-        self.count = 0
-        self._origin = torch.zeros(num_features, dtype=torch.float64, device=self._device)
-        self._sum = torch.zeros(num_features, dtype=torch.float64, device=self._device)
-        self._outer = torch.zeros(num_features, num_features, dtype=torch.float64, device=self._device)
-
-    @classmethod
-    def of(cls, features: torch.Tensor) -> "Moments":
-        """The moments of features [N, D]."""
-        moments = cls(features.shape[1], features.device)
-        for rows in features.split(4096):
-            moments.add(rows)
-        return moments
-
-    @classmethod
-    def from_state(cls, state: dict[str, np.ndarray]) -> "Moments":
-        """The inverse of `state`."""
-        moments = cls(len(state["sum"]))
-        moments.count = int(state["count"][0])
-        moments._origin, moments._sum, moments._outer = (
-            torch.from_numpy(state[key]) for key in ("origin", "sum", "outer")
-        )
-        return moments
-
-    def state(self) -> dict[str, np.ndarray]:
-        """Arrays for the cache: count, and float64 origin [D], sum [D] and sum of outer products [D, D]."""
-        sums = {"origin": self._origin, "sum": self._sum, "outer": self._outer}
-        return {"count": np.array([self.count]), **{key: tensor.cpu().numpy() for key, tensor in sums.items()}}
-
-    def add(self, features: torch.Tensor) -> None:
-        """Add rows [N, D]."""
-        rows = features.to(self._device, torch.float64)
-        if self.count == 0:
-            self._origin = rows.mean(dim=0)
-        rows = rows - self._origin
-        self.count += rows.shape[0]
-        self._sum += rows.sum(dim=0)
-        self._outer.addmm_(rows.T, rows)
-
-    def mean(self) -> torch.Tensor:
-        """Mean [D], float64, on the CPU."""
-        return (self._origin + self._sum / self.count).cpu()
-
-    def covariance(self) -> torch.Tensor:
-        """Covariance [D, D] divided by N, float64, on the CPU."""
-        offset = (self._sum / self.count).cpu()
-        return self._outer.cpu() / self.count - torch.outer(offset, offset)
 
 
 def frechet_distance(a: Moments, b: Moments) -> float:
@@ -162,3 +104,44 @@ def frechet_infinity(real: Moments, generated: torch.Tensor, *, seed: int = 0, p
         values.append(frechet_distance_to_features(real, generated[rows]))
     slope_and_limit = np.polyfit(1.0 / counts, values, deg=1)
     return float(slope_and_limit[1])
+
+
+class FrechetDistance(Metric):
+    """fid<N>[...] on Inception's features, fd_<detector>[_<N>][...] on others."""
+
+    grammar = (rf"fid{COUNT}{REAL_SET}", rf"fd_{DETECTOR}(_{COUNT})?{REAL_SET}")
+    kind, stem, home = "fd", "fid", "inception"
+    listed = ("fid50k_full", "fid50k", "fid5k_train")
+    keeps_generated = keeps_real = False
+
+    def numbers(self, inputs: Inputs) -> tuple[Numbers, Replicates]:
+        """One number, of the moments; intervals resample the features."""
+        value = frechet_distance(inputs.real.moments(inputs.num_real), inputs.generated.moments(inputs.num_gen))
+        replicates = []
+        if inputs.resamples:
+            real, generated = inputs.real_features(), inputs.generated_features()
+            replicates = [frechet_distance_of_features(real[r], generated[g]) for r, g in inputs.resampled_rows()]
+        return {self.name: value}, {self.name: np.array(replicates)}
+
+
+class FrechetInfinity(Metric):
+    """fid_inf<N>[...], fd_inf_<detector>[_<N>][...]: extrapolated to infinitely many generated images."""
+
+    grammar = (rf"fid_inf{COUNT}{REAL_SET}", rf"fd_inf_{DETECTOR}(_{COUNT})?{REAL_SET}")
+    kind, stem, home = "fd_inf", "fid_inf", "inception"
+    listed = ("fid_inf50k_full",)
+    least = 20
+    keeps_real = False
+
+    def numbers(self, inputs: Inputs) -> tuple[Numbers, Replicates]:
+        """One number."""
+        generated = inputs.generated_features()
+        value = frechet_infinity(inputs.real.moments(inputs.num_real), generated, seed=inputs.seed)
+        replicates = []
+        if inputs.resamples:
+            real = inputs.real_features()
+            replicates = [
+                frechet_infinity(Moments.of(real[r]), generated[g], seed=inputs.seed)
+                for r, g in inputs.resampled_rows()
+            ]
+        return {self.name: value}, {self.name: np.array(replicates)}

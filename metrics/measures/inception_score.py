@@ -2,7 +2,11 @@
 
 import math
 
+import numpy as np
 import torch
+
+from metrics.measures.inputs import Inputs
+from metrics.measures.metric import COUNT, Metric, Numbers, Replicates
 
 SPLITS = 10
 
@@ -23,3 +27,22 @@ def inception_score(logits: torch.Tensor, splits: int = SPLITS) -> tuple[float, 
         scores.append((log_p.exp() * (log_p - log_marginal)).sum(dim=1).mean().exp())
     values = torch.stack(scores)
     return float(values.mean()), float(values.std(correction=0))
+
+
+class InceptionScore(Metric):
+    """is<N>."""
+
+    grammar = (rf"is{COUNT}",)
+    kind, stem, home = "is", "is", "inception"
+    listed = ("is50k",)
+    higher_is_better = True
+    least = SPLITS
+    has_real_set = False
+
+    def numbers(self, inputs: Inputs) -> tuple[Numbers, Replicates]:
+        """`_mean` and `_std` over the splits."""
+        logits = inputs.detector.logits(inputs.generated_features()).to(inputs.device)
+        keys = f"{self.name}_mean", f"{self.name}_std"
+        replicates = [inception_score(logits[torch.from_numpy(rows)]) for rows in inputs.resampled_generated()]
+        columns = np.array(replicates).reshape(-1, 2).T
+        return dict(zip(keys, inception_score(logits), strict=True)), dict(zip(keys, columns, strict=True))

@@ -6,6 +6,8 @@ Kernel (x . y / D + 1)^3; on Inception-v3 pool features it is the KID of Binkows
 import numpy as np
 import torch
 
+from metrics.measures.inputs import Inputs
+from metrics.measures.metric import COUNT, DETECTOR, REAL_SET, Metric, Numbers, Replicates
 from metrics.randomness import CHOICE, stream
 
 SUBSETS = 100
@@ -73,3 +75,21 @@ def _within(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     kernel = polynomial_kernel(x, x).fill_diagonal_(0)
     pairs = weights.sum(dim=1).square() - weights.square().sum(dim=1)
     return ((weights @ kernel) * weights).sum(dim=1) / pairs
+
+
+class KernelDistance(Metric):
+    """kid<N>[...] on Inception's features, kd_<detector>[_<N>][...] on others."""
+
+    grammar = (rf"kid{COUNT}{REAL_SET}", rf"kd_{DETECTOR}(_{COUNT})?{REAL_SET}")
+    kind, stem, home = "kd", "kid", "inception"
+    listed = ("kid50k_full", "kid50k", "kid5k_train")
+    most_real = 1_000_000  # as StyleGAN2-ADA limits it
+
+    def numbers(self, inputs: Inputs) -> tuple[Numbers, Replicates]:
+        """One number."""
+        real, generated = inputs.real_features(), inputs.generated_features()
+        value = float(kernel_distance(real, generated, seed=inputs.seed)[0])
+        if inputs.resamples == 0:
+            return {self.name: value}, {}
+        replicates = kernel_distance(real, generated, seed=inputs.seed, multiplicities=inputs.multiplicities())
+        return {self.name: value}, {self.name: replicates}

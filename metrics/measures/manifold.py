@@ -5,8 +5,13 @@ nearest neighbour in the set as its radius. Distances are in float64 and compute
 """
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
+
+from metrics.measures.inputs import Inputs
+from metrics.measures.metric import DETECTOR, REAL_SET, Metric, Numbers, Replicates, format_count
 
 TILE_VALUES = 2**25  # distances held at a time, 256 MiB
 
@@ -83,3 +88,79 @@ def _distance_tiles(x: torch.Tensor, y: torch.Tensor):
         rows = x[start : start + step]
         squared = torch.addmm(rows.square().sum(dim=1, keepdim=True) + squares, rows, y.T, alpha=-2)
         yield start, squared.clamp_(min=0).sqrt_()
+
+
+_COUNT_AND_K = r"(?P<count>[1-9]\d*k|[1-9]\d*(?=_))_?(?P<k>[1-9]\d?)"
+
+
+@dataclass(frozen=True)
+class ManifoldMetric(Metric):
+    """`k`: the neighbour whose distance is the radius."""
+
+    k: int = 0
+
+    home = "vgg16"
+    higher_is_better = True
+    most_real = 200_000  # as StyleGAN2-ADA limits it
+    default_k: ClassVar[int]
+
+    @classmethod
+    def own_parts(cls, parts: dict[str, str | None]) -> dict[str, Any]:
+        """K."""
+        return {"k": int(parts["k"] or cls.default_k)}
+
+    @property
+    def least(self) -> int:
+        """Radii need k other images."""
+        return self.k + 1
+
+    def count_in_name(self) -> str:
+        """`50k3`, `800_3`."""
+        count = format_count(self.num_gen)
+        return f"{count}{self.k}" if count.endswith("k") else f"{count}_{self.k}"
+
+
+class PrecisionRecall(ManifoldMetric):
+    """pr<N><k>[...] on VGG16's features, pr_<detector>[_<N><k>][...] on others."""
+
+    grammar = (rf"pr{_COUNT_AND_K}{REAL_SET}", rf"pr_{DETECTOR}(_{_COUNT_AND_K})?{REAL_SET}")
+    kind = stem = "pr"
+    listed = ("pr50k3_full", "pr50k3", "pr5k3_train")
+    default_k = 3
+
+    def numbers(self, inputs: Inputs) -> tuple[Numbers, Replicates]:
+        """`_precision` and `_recall`; the balls stay, resamples are of the images that are tested against them."""
+        manifold = compare_manifolds(inputs.real_features(), inputs.generated_features(), self.k, recall=True)
+        keys = f"{self.name}_precision", f"{self.name}_recall"
+        numbers = dict(zip(keys, precision_recall(manifold), strict=True))
+        if inputs.resamples == 0:
+            return numbers, {}
+        real, generated = inputs.multiplicities()
+        precisions = _means((manifold.in_real > 0).double().numpy(), generated)
+        return numbers, {keys[0]: precisions, keys[1]: _means(manifold.in_generated.numpy(), real)}
+
+
+class DensityCoverage(ManifoldMetric):
+    """dc<N><k>[...] on VGG16's features, dc_<detector>[_<N><k>][...] on others."""
+
+    grammar = (rf"dc{_COUNT_AND_K}{REAL_SET}", rf"dc_{DETECTOR}(_{_COUNT_AND_K})?{REAL_SET}")
+    kind = stem = "dc"
+    listed = ("dc", "dc10k5_full")
+    aliases: ClassVar[dict[str, str]] = {"dc": "dc10k5_full"}
+    default_count, default_k = 10_000, 5
+
+    def numbers(self, inputs: Inputs) -> tuple[Numbers, Replicates]:
+        """`_density` and `_coverage`; resamples as for precision and recall."""
+        manifold = compare_manifolds(inputs.real_features(), inputs.generated_features(), self.k, recall=False)
+        keys = f"{self.name}_density", f"{self.name}_coverage"
+        numbers = dict(zip(keys, density_coverage(manifold, self.k), strict=True))
+        if inputs.resamples == 0:
+            return numbers, {}
+        real, generated = inputs.multiplicities()
+        densities = _means(manifold.in_real.numpy() / self.k, generated)
+        return numbers, {keys[0]: densities, keys[1]: _means(manifold.real_ball_used.numpy(), real)}
+
+
+def _means(values: np.ndarray, multiplicity: np.ndarray) -> np.ndarray:
+    """The mean of per-image values [N] in each resample [B, N]: [B]."""
+    return multiplicity @ values / len(values)

@@ -1,22 +1,27 @@
 """Perceptual path length (Karras et al. 2019, section 4.1; 2020, section 3): how smoothly images follow the latents."""
 
+from dataclasses import dataclass
+from typing import Any, Literal
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from metrics.detectors.detector import Detector
+from metrics.features.collection import Collection
 from metrics.features.sampling import GeneratedImages, finite, generator_unit, private_randomness
-from metrics.names import MetricSpec
+from metrics.measures.inputs import Inputs
+from metrics.measures.metric import COUNT, Metric, Numbers, Replicates
 from metrics.processes import BLOCK, blocks_in_order
 from metrics.randomness import PATH_NOISE, PATH_POSITIONS, stream
-from metrics.settings import Progress
+from metrics.settings import ShowProgress
 
 EPSILON = 1e-4
 DISTANCE_RESOLUTION = 256
 
 
 def path_lengths(
-    spec: MetricSpec, generated: GeneratedImages, detector: Detector, *, label: str, progress: Progress | None
+    spec: "PathLength", generated: GeneratedImages, detector: Detector, progress: ShowProgress | None
 ) -> np.ndarray:
     """Distances [num_gen] of images a step of 1e-4 apart, divided by the step squared.
 
@@ -32,7 +37,7 @@ def path_lengths(
     for start, results in blocks_in_order(0, spec.num_gen, compute):
         lengths.append(results["lengths"])
         if progress is not None:
-            progress(label, min(start + BLOCK, spec.num_gen), spec.num_gen)
+            progress(spec.name, min(start + BLOCK, spec.num_gen), spec.num_gen)
     return torch.cat(lengths).cpu().double().numpy()
 
 
@@ -52,7 +57,7 @@ def slerp(a: torch.Tensor, b: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
     return F.normalize(a * angle.cos() + orthogonal * angle.sin(), dim=-1)
 
 
-def _block_lengths(spec: MetricSpec, generated: GeneratedImages, detector: Detector, block: int) -> torch.Tensor:
+def _block_lengths(spec: "PathLength", generated: GeneratedImages, detector: Detector, block: int) -> torch.Tensor:
     """The lengths [BLOCK // 2] of one block of latents."""
     z = generated.latents(block).view(BLOCK // 2, 2, -1)
     labels = generated.block_labels(block)
@@ -90,3 +95,46 @@ def _prepare(img: torch.Tensor, crop: bool) -> torch.Tensor:
     if resolution > DISTANCE_RESOLUTION:
         img = F.avg_pool2d(img, resolution // DISTANCE_RESOLUTION)
     return (img.float() + 1) * (255 / 2)
+
+
+@dataclass(frozen=True)
+class PathLength(Metric):
+    """ppl2_wend, ppl_zfull, ppl_wfull, ppl_zend, ppl_wend, each optionally followed by _<N>.
+
+    Attributes:
+        space: interpolate in "z" or "w".
+        whole_path: along the path, or at its start.
+        crop: look at the face region only.
+    """
+
+    space: Literal["z", "w"] = "w"
+    whole_path: bool = False
+    crop: bool = False
+
+    grammar = (rf"ppl(?P<uncropped>2)?_(?P<space>[zw])(?P<along>full|end)(_{COUNT})?",)
+    kind, stem, home = "ppl", "ppl", "lpips"
+    listed = ("ppl2_wend", "ppl_zfull", "ppl_wfull", "ppl_zend", "ppl_wend")
+    has_real_set = False
+    needs_generator = True
+
+    @classmethod
+    def own_parts(cls, parts: dict[str, str | None]) -> dict[str, Any]:
+        """The kind of path."""
+        return {"space": parts["space"], "whole_path": parts["along"] == "full", "crop": not parts["uncropped"]}
+
+    def full_name(self, space: str) -> str:
+        """The kind of path before the count, a file's hash after it."""
+        head = f"ppl{'' if self.crop else 2}_{self.space}{'full' if self.whole_path else 'end'}"
+        return f"{head}_{self.count_in_name()}" + ("" if space == self.home else f"_{space}")
+
+    def want(self, images: Collection, num_real: int | None, num_gen: int) -> None:
+        """No images but its own."""
+
+    def gather(self, images: Collection, num_real: int | None, num_gen: int) -> tuple[Any, Any]:
+        """The lengths [num_gen]."""
+        return None, path_lengths(self, images.source, images.detectors[self.detector], images.settings.progress)
+
+    def numbers(self, inputs: Inputs) -> tuple[Numbers, Replicates]:
+        """The mean length."""
+        replicates = [mean_path_length(inputs.generated[rows]) for rows in inputs.resampled_generated()]
+        return {self.name: mean_path_length(inputs.generated)}, {self.name: np.array(replicates)}

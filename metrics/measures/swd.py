@@ -6,12 +6,19 @@ The distance of a level is the mean over 512 random directions of the 1-D Wasser
 projections, times 1000. The large levels speak of fine detail, the 16 x 16 level of the large structure.
 """
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Self
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from metrics.features.collection import Collection
+from metrics.features.passes import run_pass
+from metrics.features.real_images import random_order
+from metrics.measures.inputs import Inputs
+from metrics.measures.metric import COUNT, REAL_SET, Metric, Numbers, Replicates
 from metrics.processes import BLOCK
 from metrics.randomness import DIRECTIONS, PATCHES, stream
 
@@ -157,3 +164,83 @@ def resampled_distances(
                 ]
                 total[index] += np.abs(drawn[0] - drawn[1]).mean(dtype=np.float64)
     return total / directions * SCALE
+
+
+class PatchStore:
+    """The patches of images 0 ... count - 1 by level."""
+
+    def __init__(self, seed: int, count: int = 0) -> None:
+        self.count, self._seed = count, seed
+        self._levels: dict[str, list[torch.Tensor]] = {}
+
+    def compute(self, images: torch.Tensor, start: int) -> dict[str, torch.Tensor]:
+        """See `patch_descriptors`."""
+        return patch_descriptors(images, start, self._seed)
+
+    def add(self, start: int, values: Mapping[str, torch.Tensor]) -> None:
+        """Add the patches of images start, start + 1, ..."""
+        for level, rows in values.items():
+            self._levels.setdefault(level, []).append(rows[: self.count - start].cpu())
+
+    def levels(self) -> list[int]:
+        """The levels' resolutions, the largest first."""
+        return sorted((int(level) for level in self._levels), reverse=True)
+
+    def level(self, level: int, count: int) -> torch.Tensor:
+        """The patches of the first `count` images, float16 [count, 128, C, 7, 7] on the CPU."""
+        return torch.cat(self._levels[str(level)])[:count]
+
+
+class SlicedWasserstein(Metric):
+    """swd[<N>][...]: equally many images of both kinds, at most N."""
+
+    grammar = (rf"swd{COUNT}?{REAL_SET}",)
+    kind = stem = "swd"
+    listed = ("swd", "swd2k")
+    default_count = 16_384  # section 5 of the paper
+
+    def with_num_gen(self, num_gen: int) -> Self:
+        """Itself: the number in its name is a limit."""
+        return self
+
+    def counts(self, num_real: int | None, num_fake: int | None) -> tuple[int | None, int]:
+        """As many as there are of either."""
+        count = min(self.num_gen, num_real, self.num_gen if num_fake is None else num_fake)
+        return count, count
+
+    def want(self, images: Collection, num_real: int | None, num_gen: int) -> None:
+        """Patches of the judged images."""
+        store = self._patches(images)
+        store.count = max(store.count, num_gen)
+
+    def gather(self, images: Collection, num_real: int | None, num_gen: int) -> tuple[Any, Any]:
+        """Patches of as many different real images, chosen by the seed.
+
+        Against stored images in the same order, so that equal images have patches at equal places.
+        """
+        seed = images.settings.seed
+        indices = random_order(images.real.count(self.real_set, self.max_real), seed)[:num_gen]
+        source = images.real.images(self.real_set, np.sort(indices) if images.is_generated else indices)
+        real = PatchStore(seed, num_gen)
+        run_pass(source, [real], images.settings, "real images")
+        return real, self._patches(images)
+
+    def numbers(self, inputs: Inputs) -> tuple[Numbers, Replicates]:
+        """The mean over the levels, then each level (`swd_16`)."""
+        numbers: Numbers = {}
+        replicates: Replicates = {}
+        for level in inputs.generated.levels():
+            key = f"{self.name}_{level}"
+            real, generated = (
+                store.level(level, inputs.num_gen).to(inputs.device) for store in (inputs.real, inputs.generated)
+            )
+            numbers[key] = sliced_wasserstein(real, generated, seed=inputs.seed)
+            if inputs.resamples:
+                replicates[key] = resampled_distances(real, generated, inputs.multiplicities(), seed=inputs.seed)
+        average = float(np.mean(list(numbers.values())))
+        if inputs.resamples:
+            replicates[self.name] = np.mean(list(replicates.values()), axis=0)
+        return {self.name: average, **numbers}, replicates
+
+    def _patches(self, images: Collection) -> PatchStore:
+        return images.store("patches", lambda: PatchStore(images.settings.seed))

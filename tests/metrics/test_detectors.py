@@ -1,24 +1,31 @@
 """Detectors that users bring as TorchScript files, and what all detectors refuse."""
 
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
 
 from dnnlib import UserError
-from metrics.detectors import detector as detectors
-from metrics.detectors.detector import three_channels
-from metrics.detectors.pretrained import open_detector
+from metrics.detectors.detector import Detector, Network
+from metrics.detectors.registry import open_detector
+from metrics.detectors.torchscript import open_torchscript
 
 CPU = torch.device("cpu")
 IMAGES = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 def test_channels():
-    assert three_channels(IMAGES) is IMAGES
+    seen = []
+    network = Network(features=lambda images: seen.append(images) or images.flatten(1).float())
+    detector = Detector("stand-in", Path("stand-in.pt"), "0" * 64, "none", network)
+    detector(IMAGES)
+    detector(IMAGES[:, :1])
+    assert torch.equal(seen[0], IMAGES)
+    assert torch.equal(seen[1], IMAGES[:, :1].repeat(1, 3, 1, 1))
     for channels in (2, 4):
         with pytest.raises(UserError, match=f"{channels} channels"):
-            three_channels(IMAGES[:, :1].repeat(1, channels, 1, 1))
+            detector(IMAGES[:, :1].repeat(1, channels, 1, 1))
 
 
 class NotFeatures(torch.nn.Module):
@@ -74,7 +81,7 @@ def test_a_file_whose_code_fails_is_named(tmp_path, module, message):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.script(module()).save(str(path))
-    detector = detectors.open_torchscript(path, CPU)
+    detector = open_torchscript(path, CPU)
     images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     for call in (lambda: detector(images), lambda: detector.distance(images.float(), images.float())):
         with pytest.raises(UserError, match=f"--detector={path} {message}") as caught:

@@ -10,8 +10,8 @@ import torch
 import metrics
 from dnnlib import UserError
 from metrics.detectors.detector import Detector
-from metrics.measures.frechet import Moments, frechet_distance
-from metrics.precision import statistics_device
+from metrics.features.moments import Moments, statistics_device
+from metrics.measures.frechet import frechet_distance
 from metrics.processes import BLOCK
 from training.dataset import ImageDataset
 from training.networks import Generator, GeneratorConfig, set_precision

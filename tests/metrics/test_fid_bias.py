@@ -10,7 +10,7 @@ from PIL import Image
 
 from benchmarks import fid_bias
 from dnnlib import UserError
-from metrics.detectors.detector import Detector
+from metrics.detectors.detector import Detector, Network
 
 
 @pytest.fixture
@@ -62,7 +62,8 @@ def test_inception(run, tmp_path, monkeypatch):
 
     def open_detector(family: str, device: torch.device, *, file: str | None) -> Detector:
         asked.append((family, file))
-        return Detector("Inception-v3 of 2015", tmp_path / "w.pth", "0" * 64, "", lambda x: x.float().mean(dim=(2, 3)))
+        network = Network(features=lambda images: images.float().mean(dim=(2, 3)))
+        return Detector("Inception-v3 of 2015", tmp_path / "w.pth", "0" * 64, "", network)
 
     with monkeypatch.context() as patch:
         patch.setattr(fid_bias, "open_detector", open_detector)

@@ -4,7 +4,8 @@ import pytest
 
 import metrics
 from dnnlib import UserError
-from metrics.names import REFERENCE_NAMES, format_count, parse_count, parse_metric
+from metrics.measures.metric import format_count, parse_count
+from metrics.names import parse_metric
 
 
 @pytest.mark.parametrize("name", metrics.list_names())
@@ -14,7 +15,7 @@ def test_every_listed_name_is_valid(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind", "family", "num_gen", "real_set", "max_real", "k"),
+    ("name", "kind", "detector", "num_gen", "real_set", "max_real", "k"),
     [
         ("fid50k_full", "fd", "inception", 50_000, "full", None, 0),
         ("fid50k", "fd", "inception", 50_000, "first", 50_000, 0),
@@ -31,15 +32,18 @@ def test_every_listed_name_is_valid(name):
         ("is50k", "is", "inception", 50_000, None, None, 0),
         ("fd_dinov2", "fd", "dinov2", 50_000, "full", None, 0),
         ("fd_dinov2_10k_train", "fd", "dinov2", 10_000, "train", None, 0),
-        ("swd", "swd", "none", 16_384, "first", 50_000, 0),
-        ("swd2k", "swd", "none", 2_000, "first", 50_000, 0),
-        ("swd2k_full", "swd", "none", 2_000, "full", None, 0),
+        ("fd_inf_dinov2", "fd_inf", "dinov2", 50_000, "full", None, 0),
+        ("pr_dinov2", "pr", "dinov2", 50_000, "full", 200_000, 3),
+        ("dc_dinov2_2k10_train", "dc", "dinov2", 2_000, "train", 200_000, 10),
+        ("swd", "swd", None, 16_384, "first", 50_000, 0),
+        ("swd2k", "swd", None, 2_000, "first", 50_000, 0),
+        ("swd2k_full", "swd", None, 2_000, "full", None, 0),
     ],
 )
-def test_parts(name, kind, family, num_gen, real_set, max_real, k):
-    spec = parse_metric(name)
-    assert (spec.kind, spec.family, spec.num_gen) == (kind, family, num_gen)
-    assert (spec.real_set, spec.max_real, spec.k) == (real_set, max_real, k)
+def test_parts(name, kind, detector, num_gen, real_set, max_real, k):
+    metric = parse_metric(name)
+    assert (metric.kind, metric.detector, metric.num_gen) == (kind, detector, num_gen)
+    assert (metric.real_set, metric.max_real, getattr(metric, "k", 0)) == (real_set, max_real, k)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +66,11 @@ def test_path_lengths(name, space, whole_path, crop, num_gen):
 
 
 @pytest.mark.parametrize(
-    "name", ["", "fid", "fid50k_ful", "fid0k", "FID50k_full", "pr50k", "ppl_w", "swd_2k", "is50k_full", "fid50k_full "]
+    "name",
+    [
+        *("", "fid", "fid50k_ful", "fid0k", "FID50k_full", "pr50k", "ppl_w", "swd_2k", "is50k_full", "fid50k_full "),
+        *("fd_inception", "fd_inf", "kd_vgg16_5k", "is_dinov2", "fd_nothing_5k"),
+    ],
 )
 def test_unknown_names_are_refused_with_the_nearest(name):
     assert not metrics.is_valid_name(name)
@@ -86,11 +94,10 @@ def test_nearest_name_is_the_one_meant():
         ("is50k", "is_1a2b3c4d_50k"),
         ("ppl2_wend", "ppl2_wend_50k_1a2b3c4d"),
         ("fd_dinov2", "fd_1a2b3c4d_50k_full"),
-        ("swd2k", "swd2k"),
     ],
 )
 def test_a_users_detector_is_in_the_name_and_the_name_is_never_fid(name, renamed):
-    spec = parse_metric(name).with_detector("1a2b3c4d" + "0" * 56)
+    spec = parse_metric(name).with_file("1a2b3c4d" + "0" * 56)
     assert spec.name == renamed
     assert "fid" not in spec.name
     assert "kid" not in spec.name
@@ -105,13 +112,14 @@ def test_a_users_detector_is_in_the_name_and_the_name_is_never_fid(name, renamed
         ("fd_dinov2", 2_000, "fd_dinov2_2k_full"),
         ("dc", 900, "dc900_5_full"),
         ("is50k", 300, "is300"),
+        ("swd2k", 300, "swd2k"),
     ],
 )
 def test_another_count_is_in_the_name(name, count, renamed):
     spec = parse_metric(name).with_num_gen(count)
     assert spec.name == renamed
-    assert parse_metric(renamed).num_gen == count
-    assert parse_metric(renamed).k == spec.k
+    assert parse_metric(renamed).num_gen == spec.num_gen
+    assert getattr(parse_metric(renamed), "k", 0) == getattr(spec, "k", 0)
 
 
 def test_counts_round_trip():
@@ -121,4 +129,5 @@ def test_counts_round_trip():
 
 def test_direction():
     assert all(metrics.higher_is_better(name) for name in ("pr50k3_full", "is50k", "dc", "pr_1a2b3c4d_1k3"))
-    assert not any(metrics.higher_is_better(n) for n in REFERENCE_NAMES if not n.startswith(("pr", "is")))
+    assert all(metrics.higher_is_better(name) for name in ("pr_dinov2", "dc900_5_full_coverage", "is300_mean"))
+    assert not any(metrics.higher_is_better(n) for n in metrics.list_names() if not n.startswith(("pr", "dc", "is")))

@@ -32,7 +32,7 @@ class SquaredPixels:
 
 def lengths(name: str) -> np.ndarray:
     generated = GeneratedImages(Linear(), None, 0, CPU)
-    return path_lengths(parse_metric(name), generated, SquaredPixels(), label="", progress=None)
+    return path_lengths(parse_metric(name), generated, SquaredPixels(), progress=None)
 
 
 def test_linear_generator_in_w():

@@ -1,7 +1,6 @@
 """The real detectors with random weights in the official files' form; with the real ones where they are at hand."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,9 +9,8 @@ import torch
 
 import metrics
 from dnnlib import UserError
-from metrics.detectors import pretrained
 from metrics.detectors.detector import Detector, DetectorUnavailable
-from metrics.detectors.pretrained import open_detector
+from metrics.detectors.registry import DETECTORS, open_detector
 
 REAL_WEIGHTS = os.environ.get("ROOTED_DETECTOR_DIR")  # read before the tests hide it
 CPU = torch.device("cpu")
@@ -45,7 +43,7 @@ def test_inception(tmp_path, monkeypatch):
         torch.manual_seed(0)
         network = module.FeatureExtractorInceptionV3("inception", ["2048"], feature_extractor_weights_path=str(empty))
     path = save(tmp_path / "weights.pth", network.state_dict())
-    detector = pretrained._inception(path, CPU)
+    detector = DETECTORS["inception"].load(path, CPU)
     features = check(detector, 2048)
     network.features_list = ["2048", "logits_unbiased"]
     expected, logits = network(IMAGES)
@@ -63,7 +61,7 @@ def test_vgg16(tmp_path):
     import torchvision
 
     path = save(tmp_path / "weights.pth", torchvision.models.vgg16(weights=None).state_dict())
-    check(pretrained._vgg16(path, CPU), 4096)
+    check(DETECTORS["vgg16"].load(path, CPU), 4096)
 
 
 def test_lpips(tmp_path):
@@ -73,7 +71,7 @@ def test_lpips(tmp_path):
     torch.manual_seed(0)
     features = torchvision.models.vgg.make_layers(torchvision.models.vgg.cfgs["D"])
     path = save(tmp_path / "weights.pth", {f"features.{name}": value for name, value in features.state_dict().items()})
-    detector = pretrained._lpips(path, CPU)
+    detector = DETECTORS["lpips"].load(path, CPU)
     images = IMAGES.float()
     other = images.flip(0)
     distances = detector.distance(images, other)
@@ -93,7 +91,7 @@ def test_dinov2(tmp_path):
     model = timm.create_model("vit_small_patch14_dinov2", pretrained=False, num_classes=0)
     weights = {**model.state_dict(), "mask_token": torch.zeros(1, 384)}  # as the official file has it
     assert weights["pos_embed"].shape == (1, 1 + 37 * 37, 384)
-    check(pretrained._dinov2(save(tmp_path / "weights.pth", weights), CPU), 384)
+    check(DETECTORS["dinov2"].load(save(tmp_path / "weights.pth", weights), CPU), 384)
 
 
 def test_positions_are_resized_smoothly():
@@ -137,25 +135,15 @@ def test_a_file_that_would_run_code_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = save(tmp_path / "weights.pth", {"fc.weight": Malicious()})
     with pytest.raises(DetectorUnavailable, match="not a file of weights"):
-        pretrained._inception(path, CPU)
+        DETECTORS["inception"].load(path, CPU)
     assert not (tmp_path / "executed").exists()
 
 
-def test_without_torch_fidelity_the_extra_is_named(tmp_path):
-    code = """
-import sys
-sys.modules["torch_fidelity"] = None
-import torch
-from metrics.detectors import detector as detectors, pretrained
-try:
-    pretrained._inception("weights.pth", torch.device("cpu"))
-except detectors.DetectorUnavailable as error:
-    print(error)
-"""
-    root = Path(__file__).resolve().parent.parent.parent
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120)
-    assert "pip install 'rooted-stylegan[metrics]'" in done.stdout
-    assert done.stdout.count("\n") == 1
+def test_without_torch_fidelity_the_extra_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    monkeypatch.delitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", raising=False)
+    with pytest.raises(DetectorUnavailable, match=r"needs torch-fidelity .*pip install 'rooted-stylegan\[metrics\]'"):
+        DETECTORS["inception"].load(save(tmp_path / "weights.pth", {}), CPU)
 
 
 @pytest.fixture

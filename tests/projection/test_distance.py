@@ -7,7 +7,7 @@ import torch
 from dnnlib import UserError
 from dnnlib.download import file_sha256
 from projection import distance as module
-from projection.distance import LpipsDistance, PixelDistance, TorchScriptDistance, load_distance, three_channels
+from projection.distance import LpipsDistance, PixelDistance, TorchScriptDistance, as_rgb, load_distance
 
 
 def squared(distance, a, b):
@@ -64,9 +64,9 @@ def test_alpha_and_the_colour_below_it():
     clear[:, 3] = -1
     hidden = clear.clone()
     hidden[:, :3] = -1
-    assert not torch.equal(three_channels(opaque), three_channels(clear))
-    torch.testing.assert_close(three_channels(hidden), three_channels(clear))  # colour nobody sees
-    assert three_channels(opaque).shape == (1, 3, 16, 8)
+    assert not torch.equal(as_rgb(opaque), as_rgb(clear))
+    torch.testing.assert_close(as_rgb(hidden), as_rgb(clear))  # colour nobody sees
+    assert as_rgb(opaque).shape == (1, 3, 16, 8)
 
 
 def test_torchscript_files(tmp_path, pair):

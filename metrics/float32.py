@@ -1,4 +1,4 @@
-"""Number formats of metrics: float32 in networks and float64 in statistics, whatever training has chosen."""
+"""Metrics compute in float32, whatever training has chosen."""
 
 import contextlib
 from collections.abc import Iterator
@@ -21,8 +21,3 @@ def full_float32() -> Iterator[None]:
     finally:
         torch.set_float32_matmul_precision(matmul)
         torch.backends.cudnn.allow_tf32 = cudnn
-
-
-def statistics_device(device: torch.device) -> torch.device:
-    """Where the statistics of features from `device` are computed: the CPU where the device has no float64."""
-    return torch.device("cpu") if device.type == "mps" else device
