@@ -28,6 +28,7 @@ class Option:
         unit: what the value is counted in, or what it names.
         flags: as they are written; by default the field's name in click's way.
         free: whether it may differ from one session of the same work to the next.
+        only_with: another option and the values of it that this one belongs to, any value if there are none.
     """
 
     group: str
@@ -38,6 +39,15 @@ class Option:
     unit: str | None = None
     flags: tuple[str, ...] = ()
     free: bool = False
+    only_with: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """What it does, and what it belongs to."""
+        if not self.only_with:
+            return self.help
+        other, *words = self.only_with
+        return f"{self.help.removesuffix('.')} (with --{other}{'=' if words else ''}{' or '.join(words)})."
 
     @property
     def shown_default(self) -> str:
@@ -76,6 +86,26 @@ def check_choices(given: Any) -> None:
             raise UserError(f"`{name}`={value} is unknown; choose one of {', '.join(entry.choices)}")
 
 
+def check_together(given: Any, chosen: Any) -> None:
+    """Refuse options that belong to others than were chosen.
+
+    Args:
+        given: the options as they were given.
+        chosen: the same with the defaults.
+
+    Raises:
+        UserError: names both options.
+    """
+    for name, entry in options_of(type(given)).items():
+        if not entry.only_with or not getattr(given, name):
+            continue
+        other, *words = entry.only_with
+        value = getattr(chosen, other)
+        if value is None or (words and value not in words):
+            wanted = f"`{other}`={' or '.join(words)}" if words else f"`{other}`"
+            raise UserError(f"`{name}` belongs to {wanted}; give that, or leave `{name}` out")
+
+
 def takes_options(cls: type) -> Callable[[Callable[[Any], Any]], Callable[..., Any]]:
     """Decorate the body of a click command that takes one argument: the options as an instance of `cls`."""
 
@@ -87,7 +117,7 @@ def takes_options(cls: type) -> Callable[[Callable[[Any], Any]], Callable[..., A
         for name, entry in reversed(options_of(cls).items()):
             kind = BOOL if entry.type is bool else {"type": entry.type, "metavar": entry.unit}
             shown = f" [{entry.shown_default}]" if entry.shown_default else ""
-            text = f"{entry.help.removesuffix('.')}{shown}."
+            text = f"{entry.text.removesuffix('.')}{shown}."
             command = click.option(*entry.flags, name, cls=GroupedOption, group=entry.group, help=text, **kind)(command)
         return command
 
@@ -104,5 +134,5 @@ def markdown(cls: type) -> str:
             lines += ["", f"| {group} | default | |", "|---|---|---|"]
         value = "BOOL" if entry.type is bool else "|".join(entry.choices) or entry.unit or "NUMBER"
         flags = "`, `".join((*entry.flags[:-1], f"{entry.flags[-1]}={value}")).replace("|", "\\|")
-        lines.append(f"| `{flags}`{' *' if entry.free else ''} | {entry.shown_default} | {entry.help} |")
+        lines.append(f"| `{flags}`{' *' if entry.free else ''} | {entry.shown_default} | {entry.text} |")
     return "\n".join(lines).strip()

@@ -24,7 +24,7 @@ HELP = " ".join(CliRunner().invoke(train.main, ["--help"], terminal_width=2000).
 def test_the_help_says_what_the_table_says(name):
     entry = OPTIONS[name]
     shown = f" [{entry.shown_default}]" if entry.shown_default else ""
-    assert f"{entry.help.removesuffix('.')}{shown}." in HELP
+    assert f"{entry.text.removesuffix('.')}{shown}." in HELP
     assert all(flag in HELP for flag in entry.flags)
 
 

@@ -5,19 +5,10 @@ import dataclasses
 from dnnlib import UserError
 from dnnlib.options import options_of
 from training.config.resolve import check_alone, choose_device_type, data_path, resolve_computation
-from training.config.schema import TrainingConfig
+from training.config.schema import TrainingConfig, set_by
 from training.dataset import ImageDataset
 from training.options import DEFAULTS, TrainingOptions
 from training.options.table import PLACE
-
-_COPIED = {
-    "kimg": "total_kimg",
-    "snap": "network_snapshot_ticks",
-    "img_snap": "image_snapshot_ticks",
-    "metrics": "metrics",
-    "batch_gpu": "batch_gpu",
-    "workers": "workers",
-}  # options by the field that they set
 
 
 def extend(config: TrainingConfig, given: TrainingOptions, gpus: int) -> TrainingConfig:
@@ -34,7 +25,7 @@ def extend(config: TrainingConfig, given: TrainingOptions, gpus: int) -> Trainin
             raise UserError(
                 f"`{name}` cannot change when a run is continued (only {can} can); start a new run with `resume`"
             )
-    changes = {field: getattr(given, name) for name, field in _COPIED.items() if getattr(given, name) is not None}
+    changes = set_by(TrainingConfig, given)
     if given.data is not None:  # where the images lie now; `check_dataset_unchanged` makes sure of them
         changes["training_set_kwargs"] = dataclasses.replace(config.training_set_kwargs, path=data_path(given.data))
     device = choose_device_type(given.device or config.device)

@@ -8,6 +8,7 @@ import torch
 
 import metrics as metrics_package
 from dnnlib import UserError
+from dnnlib.options import check_together
 from rooted import AdversarialLoss, adversarial_loss
 from training.config.number_format import resolve_precision
 from training.config.schema import (
@@ -17,6 +18,7 @@ from training.config.schema import (
     PrecisionOptions,
     RegularizationOptions,
     TrainingConfig,
+    set_by,
 )
 from training.dataset import ImageDataset
 from training.dataset.builtin_faces import BUILTIN_FACES
@@ -43,16 +45,18 @@ def resolve(given: TrainingOptions, gpus: int) -> tuple[TrainingConfig, ImageDat
     if given.resume == NO_RESUME:
         given = dataclasses.replace(given, resume=None)
     chosen = given.with_defaults()
+    check_together(given, chosen)
     check_alone(given)
-    loss = _adversarial(chosen, given)
-    augmentation = _augmentation(chosen, given)
-    dataset, dataset_options = open_training_data(chosen)
+    loss = _adversarial(chosen)
+    if chosen.aug == "fixed" and chosen.p is None:
+        raise UserError("`aug`=fixed needs `p`, for example `p`=0.2")
+    dataset, dataset_options = _open_training_data(chosen)
     base = base_config(chosen.cfg, dataset.resolution, gpus)
     chosen = _filled_from(base, chosen, dataset.resolution, gpus)
     G, D = _networks(chosen, given, base, dataset)
     device = choose_device_type(chosen.device)
     config = TrainingConfig(
-        random_seed=chosen.seed,
+        **set_by(TrainingConfig, dataclasses.replace(chosen, metrics=_metrics(chosen.metrics, device))),
         num_gpus=gpus,
         device=device,
         training_set_kwargs=dataset_options,
@@ -61,25 +65,13 @@ def resolve(given: TrainingOptions, gpus: int) -> tuple[TrainingConfig, ImageDat
         G_opt_kwargs=AdamOptions(lr=chosen.glr),
         D_opt_kwargs=AdamOptions(lr=chosen.dlr),
         loss=loss,
-        loss_kwargs=RegularizationOptions(
-            r1_gamma=chosen.gamma, pl_weight=chosen.pl_weight, style_mixing_prob=chosen.style_mixing
+        loss_kwargs=RegularizationOptions(**set_by(RegularizationOptions, chosen)),
+        augment_kwargs=AugmentOptions(
+            **set_by(AugmentOptions, chosen), p=chosen.p if chosen.aug == "fixed" else AugmentOptions.p
         ),
-        augment_kwargs=augmentation,
         precision=resolve_computation(chosen, device),
-        total_kimg=chosen.kimg,
-        batch_size=chosen.batch,
-        batch_gpu=chosen.batch_gpu,
-        ema_kimg=chosen.ema_kimg,
         # A network that is resumed needs no ramp-up: its average is meaningful from the start.
         ema_rampup=None if chosen.resume else base.ema_rampup,
-        kimg_per_tick=chosen.tick,
-        image_snapshot_ticks=chosen.img_snap,
-        network_snapshot_ticks=chosen.snap,
-        metrics=_metrics(chosen.metrics, device),
-        grid=chosen.grid,
-        workers=chosen.workers,
-        resume=chosen.resume,
-        resume_partial=chosen.resume_partial,
         dataset_hash=dataset.content_hash(),
     )
     return dataclasses.replace(config, description=describe(config, given, dataset.name)), dataset
@@ -126,19 +118,14 @@ def check_alone(given: TrainingOptions) -> None:
         raise UserError(
             f"`grid`={grid[0]}x{grid[1]} is {grid[0] * grid[1]} pictures; give {LARGEST_GRID} at most, such as 32x32"
         )
-    if given.resume_partial and not given.resume:
-        raise UserError("`resume_partial` says how to `resume`; give `resume`=FILE or leave it out")
     if given.keep is not None and given.keep.best is not None and given.metrics == ():
         raise UserError(
             f"`keep`=best={given.keep.best} needs a metric to judge by; leave it out or name one with `metrics`"
         )
 
 
-def _adversarial(chosen: TrainingOptions, given: TrainingOptions) -> AdversarialLoss:
+def _adversarial(chosen: TrainingOptions) -> AdversarialLoss:
     if chosen.loss == "ce":
-        for name in ("k", "rlo_form"):
-            if getattr(given, name) is not None:
-                raise UserError(f"`{name}` belongs to `loss`=rlo; give `loss`=rlo or leave it out")
         return adversarial_loss("ce", saturating=chosen.saturating)
     if chosen.k is None:
         raise UserError(f"`loss`={chosen.loss} needs `k`, for example `k`=11")
@@ -148,41 +135,9 @@ def _adversarial(chosen: TrainingOptions, given: TrainingOptions) -> Adversarial
         raise UserError(f"`loss`={chosen.loss} `k`={chosen.k:g} `rlo_form`={chosen.rlo_form}: {error}") from error
 
 
-def _augmentation(chosen: TrainingOptions, given: TrainingOptions) -> AugmentOptions:
-    mode = chosen.aug
-    for name in ("target", "p_max", "ada_kimg"):
-        if mode != "ada" and getattr(given, name) is not None:
-            raise UserError(f"`{name}` belongs to `aug`=ada, not to `aug`={mode}; leave one of them out")
-    if mode != "fixed" and given.p is not None:
-        raise UserError(f"`p` belongs to `aug`=fixed, not to `aug`={mode}; give `aug`=fixed or leave it out")
-    if mode == "fixed" and chosen.p is None:
-        raise UserError("`aug`=fixed needs `p`, for example `p`=0.2")
-    if mode == "noaug" and given.augpipe is not None:
-        raise UserError("`augpipe` says which augmentations; it cannot be given with `aug`=noaug")
-    kimg = ADA_KIMG_RESUMED if chosen.resume else ADA_KIMG
-    return AugmentOptions(
-        mode=mode,
-        pipe=chosen.augpipe,
-        p=chosen.p if mode == "fixed" else 0.0,
-        target=chosen.target,
-        p_max=chosen.p_max,
-        kimg=kimg if chosen.ada_kimg is None else chosen.ada_kimg,
-    )
-
-
-def open_training_data(chosen: TrainingOptions) -> tuple[ImageDataset, DatasetOptions]:
-    """The images that the options name, and how to open them again.
-
-    Raises:
-        UserError: they cannot be read, or are no training set.
-    """
-    options = DatasetOptions(
-        path=data_path(chosen.data),
-        use_labels=chosen.cond,
-        max_size=chosen.subset,
-        xflip=chosen.mirror,
-        random_seed=chosen.seed,
-    )
+def _open_training_data(chosen: TrainingOptions) -> tuple[ImageDataset, DatasetOptions]:
+    """The images that the options name, and how to open them again."""
+    options = DatasetOptions(**set_by(DatasetOptions, chosen), path=data_path(chosen.data))
     dataset = ImageDataset(**{**vars(options), "resolution": None})
     if dataset.resolution < 16:
         raise UserError(
@@ -225,6 +180,7 @@ def _filled_from(base: BaseConfig, chosen: TrainingOptions, resolution: int, gpu
         cbase=round(32768 * base.fmaps),
         map_depth=base.mapping_layers,
         img_snap=chosen.snap,
+        ada_kimg=ADA_KIMG_RESUMED if chosen.resume else ADA_KIMG,
     )
 
 
@@ -284,10 +240,8 @@ def resolve_computation(chosen: TrainingOptions, device: str) -> PrecisionOption
         dtype=dtype,
         num_fp16_res=num_reduced,
         channels_last=channels_last if chosen.nhwc is None else chosen.nhwc,
-        allow_tf32=chosen.allow_tf32,
         cudnn_benchmark=not chosen.nobench,
-        ops=chosen.ops,
-        cuda_graphs=chosen.cuda_graphs,
+        **set_by(PrecisionOptions, chosen),
     )
 
 

@@ -14,9 +14,21 @@ from typing import Any
 from dnnlib import UserError
 from rooted import AdversarialLoss
 from training.networks import DiscriminatorConfig, GeneratorConfig
-from training.options import DEFAULTS
+from training.options import DEFAULTS, TrainingOptions
 from training.options.presets import BaseConfig
 from training.options.table import ADA_KIMG
+
+
+def _of(option: str, **default: Any) -> Any:
+    """A field that the option of that name sets, with its default if it has one."""
+    value = getattr(DEFAULTS, option)
+    return field(**{"default": value} if value is not None else default, metadata={"option": option})
+
+
+def set_by(cls: type, options: TrainingOptions) -> dict[str, Any]:
+    """The fields of a part of the configuration that the options set."""
+    names = {entry.name: entry.metadata["option"] for entry in dataclasses.fields(cls) if entry.metadata}
+    return {name: value for name, option in names.items() if (value := getattr(options, option)) is not None}
 
 
 @dataclass(frozen=True)
@@ -24,11 +36,11 @@ class DatasetOptions:
     """Which images: arguments of `training.dataset.ImageDataset`; None as path is the built-in faces."""
 
     path: str | None = None
-    use_labels: bool = DEFAULTS.cond
-    max_size: int | None = None
-    xflip: bool = DEFAULTS.mirror
+    use_labels: bool = _of("cond")
+    max_size: int | None = _of("subset", default=None)
+    xflip: bool = _of("mirror")
     resolution: int = 32
-    random_seed: int = DEFAULTS.seed
+    random_seed: int = _of("seed")
 
 
 @dataclass(frozen=True)
@@ -51,11 +63,11 @@ class RegularizationOptions:
         G_reg_interval, D_reg_interval: steps from one regularisation phase to the next.
     """
 
-    r1_gamma: float
-    pl_weight: float = BaseConfig.pl_weight
+    r1_gamma: float = _of("gamma")
+    pl_weight: float = _of("pl_weight", default=BaseConfig.pl_weight)
     pl_decay: float = 0.01
     pl_batch_shrink: int = 2
-    style_mixing_prob: float = BaseConfig.style_mixing_prob
+    style_mixing_prob: float = _of("style_mixing", default=BaseConfig.style_mixing_prob)
     G_reg_interval: int = 4
     D_reg_interval: int = 16
 
@@ -74,13 +86,13 @@ class AugmentOptions:
         kimg: thousands of images in which p can move by 1.
     """
 
-    mode: str = DEFAULTS.aug
-    pipe: str = DEFAULTS.augpipe
+    mode: str = _of("aug")
+    pipe: str = _of("augpipe")
     p: float = 0.0
-    target: float = DEFAULTS.target
-    p_max: float = DEFAULTS.p_max
+    target: float = _of("target")
+    p_max: float = _of("p_max")
     interval: int = 4
-    kimg: float = ADA_KIMG
+    kimg: float = _of("ada_kimg", default=ADA_KIMG)
 
 
 @dataclass(frozen=True)
@@ -99,10 +111,10 @@ class PrecisionOptions:
     dtype: str = "float32"
     num_fp16_res: int = 4
     channels_last: bool = False
-    allow_tf32: bool = DEFAULTS.allow_tf32
+    allow_tf32: bool = _of("allow_tf32")
     cudnn_benchmark: bool = not DEFAULTS.nobench
-    ops: str = DEFAULTS.ops
-    cuda_graphs: bool = DEFAULTS.cuda_graphs
+    ops: str = _of("ops")
+    cuda_graphs: bool = _of("cuda_graphs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +135,7 @@ class TrainingConfig:
     G_kwargs: GeneratorConfig
     D_kwargs: DiscriminatorConfig
     description: str = ""
-    random_seed: int = DEFAULTS.seed
+    random_seed: int = _of("seed")
     num_gpus: int = DEFAULTS.gpus
     device: str = "cpu"
     training_set_kwargs: DatasetOptions = field(default_factory=DatasetOptions)
@@ -133,19 +145,19 @@ class TrainingConfig:
     loss_kwargs: RegularizationOptions
     augment_kwargs: AugmentOptions = field(default_factory=AugmentOptions)
     precision: PrecisionOptions = field(default_factory=PrecisionOptions)
-    total_kimg: float
-    batch_size: int
-    batch_gpu: int
-    ema_kimg: float
+    total_kimg: float = _of("kimg")
+    batch_size: int = _of("batch")
+    batch_gpu: int = _of("batch_gpu")
+    ema_kimg: float = _of("ema_kimg")
     ema_rampup: float | None
-    kimg_per_tick: float = DEFAULTS.tick
-    image_snapshot_ticks: int = DEFAULTS.snap
-    network_snapshot_ticks: int = DEFAULTS.snap
-    metrics: tuple[str, ...] = ()
-    grid: tuple[int, int] | None = None
-    workers: int = DEFAULTS.workers
-    resume: str | None = None
-    resume_partial: bool = DEFAULTS.resume_partial
+    kimg_per_tick: float = _of("tick")
+    image_snapshot_ticks: int = _of("img_snap", default=DEFAULTS.snap)
+    network_snapshot_ticks: int = _of("snap")
+    metrics: tuple[str, ...] = _of("metrics", default=())
+    grid: tuple[int, int] | None = _of("grid", default=None)
+    workers: int = _of("workers")
+    resume: str | None = _of("resume", default=None)
+    resume_partial: bool = _of("resume_partial")
     dataset_hash: str = ""
 
     def to_dict(self) -> dict[str, Any]:

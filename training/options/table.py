@@ -47,9 +47,10 @@ class TrainingOptions:
         PLACE, "Print the configuration and stop.", bool, False, flags=("-n", "--dry-run"), free=True)
 
     loss: str | None = option(LOSS, "Logistic, or rooted logistic.", click.Choice(["ce", "rlo"]), "ce")
-    k: float | None = option(LOSS, "Root of --loss=rlo; large k tends to ce.", Number())
+    k: float | None = option(LOSS, "Root; large k tends to ce.", Number(), only_with=("loss", "rlo"))
     rlo_form: str | None = option(
-        LOSS, "Which rooted loss; docs/theory.md.", click.Choice(["bounded", "convex"]), "bounded")
+        LOSS, "Which rooted loss; docs/theory.md.", click.Choice(["bounded", "convex"]), "bounded",
+        only_with=("loss", "rlo"))
     saturating: bool | None = option(LOSS, "Generator minimises the value literally.", bool, False)
     gamma: float | None = option(LOSS, "R1 weight.", NOT_NEGATIVE, unset=CFG, unit="WEIGHT")
     pl_weight: float | None = option(
@@ -75,18 +76,22 @@ class TrainingOptions:
         SIZE, "Half-life of the generator's average.", NOT_NEGATIVE, unset=CFG, unit="KIMG")
 
     aug: str | None = option(AUGMENTATION, "Augmentation mode.", click.Choice(["noaug", "ada", "fixed"]), "ada")
-    p: float | None = option(AUGMENTATION, "Probability of --aug=fixed.", PROBABILITY, unit="PROBABILITY")
-    target: float | None = option(AUGMENTATION, "What ADA steers r_t to.", PROBABILITY, 0.6, unit="R_T")
+    p: float | None = option(
+        AUGMENTATION, "Probability of augmentations.", PROBABILITY, unit="PROBABILITY", only_with=("aug", "fixed"))
+    target: float | None = option(
+        AUGMENTATION, "What r_t is steered to.", PROBABILITY, 0.6, unit="R_T", only_with=("aug", "ada"))
     p_max: float | None = option(
-        AUGMENTATION, "Bound of ADA's p; 0.8 guards against leaks.", PROBABILITY, 1.0, unit="PROBABILITY")
+        AUGMENTATION, "Bound of p; 0.8 guards against leaks.", PROBABILITY, 1.0, unit="PROBABILITY",
+        only_with=("aug", "ada"))
     ada_kimg: float | None = option(
         AUGMENTATION, "Thousands of images for p to move by 1.", POSITIVE, unit="KIMG",
-        unset=f"{ADA_KIMG:g}; {ADA_KIMG_RESUMED:g} with --resume")
-    augpipe: str | None = option(AUGMENTATION, "Which augmentations.", click.Choice(PIPES), "bgc")
+        unset=f"{ADA_KIMG:g}; {ADA_KIMG_RESUMED:g} with --resume", only_with=("aug", "ada"))
+    augpipe: str | None = option(AUGMENTATION, "Which augmentations.", click.Choice(PIPES), "bgc",
+                                 only_with=("aug", "ada", "fixed"))
 
     resume: str | None = option(
         TRANSFER, "Begin with these weights: ffhq256, ..., a snapshot, an official pickle.", unit="FILE|URL|NAME")
-    resume_partial: bool | None = option(TRANSFER, "Take what fits, list the rest.", bool, False)
+    resume_partial: bool | None = option(TRANSFER, "Take what fits, list the rest.", bool, False, only_with=("resume",))
     freezed: int | None = option(TRANSFER, "Freeze-D: layers of D that stay fixed.", NATURAL, 0, unit="LAYERS")
 
     tick: float | None = option(REPORTS, "From one report to the next.", POSITIVE, 4.0, unit="KIMG")
