@@ -56,9 +56,7 @@ class Objective:
 
     def Gmain(self, weight: float, z: torch.Tensor, c: torch.Tensor, **_: Any) -> None:
         """Adversarial loss of the generator."""
-        images, ws = self._generate(z, c)
-        self._w_sums += ws.detach()[:, 0].sum(dim=0)
-        self._w_count += len(ws)
+        images, _ = self._generate(z, c)
         logits = self.D(self.augment(images), c)
         loss = self.adversarial.generator(logits)
         self.report("Loss/scores/fake", logits)
@@ -119,14 +117,20 @@ class Objective:
     def _generate(self, z: torch.Tensor, c: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Images and their ws, with style mixing; one cut-off for the whole micro-batch."""
         ws = self.G.mapping(z, c)
+        self._w_sums += ws.detach()[:, 0].sum(dim=0)
+        self._w_count += len(ws)
         if self.options.style_mixing_prob > 0:
             other = self.G.mapping(torch.randn_like(z), c)
             ws = mix_styles(ws, other, self.options.style_mixing_prob)
         return self.G.synthesis(ws, noise_mode="random"), ws
 
     @torch.no_grad()
-    def finish_w_avg(self, all_reduce: Callable[[torch.Tensor], torch.Tensor], w_avg_beta: float = 0.998) -> None:
-        """Move the running means by what all micro-batches of all processes have seen in this step."""
+    def finish_w_avg(self, all_reduce: Callable[[torch.Tensor], torch.Tensor], w_avg_beta: float = 0.995) -> None:
+        """Move w_avg by the mean w of a phase that generates images, over all micro-batches of all processes.
+
+        Beta, and that Gmain, Greg and Dmain each move it, is as in StyleGAN2-ADA (Karras et al. 2020a), whose mapping
+        network does so at every call in training but the second one of style mixing. StyleGAN3 has 0.998 once per step.
+        """
         total = all_reduce(torch.cat([self._w_sums, self._w_count]))
         _move(self.G.mapping.w_avg, total[:-1] / total[-1], 1 - w_avg_beta)
         self._w_sums.zero_()

@@ -33,7 +33,7 @@ class Phase:
         compute: back-propagates the weighted loss of a micro-batch.
         network: whose parameters it updates; optimizer: with what.
         interval: every how many steps; its loss is multiplied by it (lazy regularisation).
-        finish: called after the micro-batches with the all-reduce function, or None.
+        finish: called after the micro-batches, each with the all-reduce function.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Phase:
     network: torch.nn.Module
     optimizer: LazyAdam
     interval: int
-    finish: Callable[[Callable], None] | None = None
+    finish: tuple[Callable[[Callable], None], ...] = ()
 
 
 class PhaseRunner:
@@ -79,8 +79,8 @@ class PhaseRunner:
         """Compute the gradient over the whole batch, update, and return the gradient's norm."""
         with self.stopwatch.measure(phase.name):
             self.accumulate(phase, nimg, batch)
-            if phase.finish is not None:
-                phase.finish(self._world.all_reduce)
+            for finish in phase.finish:
+                finish(self._world.all_reduce)
             return phase.optimizer.step(self._world.all_reduce)
 
     def accumulate(self, phase: Phase, nimg: int, batch: Batch) -> None:
@@ -130,10 +130,11 @@ def build_phases(config: TrainingConfig, objective: object, G_opt: LazyAdam, D_o
     """The phases in their order; a regularisation of weight zero has none."""
     options = config.loss_kwargs
     G, D = objective.G, objective.D
-    phases = [Phase("Gmain", objective.Gmain, G, G_opt, 1, objective.finish_w_avg)]
+    w_avg, lengths = objective.finish_w_avg, objective.finish_path_lengths
+    phases = [Phase("Gmain", objective.Gmain, G, G_opt, 1, (w_avg,))]
     if options.pl_weight > 0:
-        phases.append(Phase("Greg", objective.Greg, G, G_opt, options.G_reg_interval, objective.finish_path_lengths))
-    phases.append(Phase("Dmain", objective.Dmain, D, D_opt, 1))
+        phases.append(Phase("Greg", objective.Greg, G, G_opt, options.G_reg_interval, (w_avg, lengths)))
+    phases.append(Phase("Dmain", objective.Dmain, D, D_opt, 1, (w_avg,)))
     if options.r1_gamma > 0:
         phases.append(Phase("Dreg", objective.Dreg, D, D_opt, options.D_reg_interval))
     return phases

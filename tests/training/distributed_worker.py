@@ -1,10 +1,11 @@
-"""What each process of tests/training/test_distributed.py does: one step's gradients, and small collectives.
+"""What each process of tests/training/test_distributed.py does: a few steps of training, and small collectives.
 
 A script of its own, as other processes have to run it: `ARGUMENTS` holds those of `main`.
 """
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,16 +29,20 @@ class Never:
     is_set, reason = False, ""
 
 
-def gradients(folder: Path, here: World, batch_gpu: int, group: int) -> dict[str, torch.Tensor]:
-    """The gradient of every phase at the first step, summed over all processes, and the state after two steps."""
-    flags = {**FLAGS, "batch_gpu": batch_gpu, "mbstd_group": group}
-    config = here.together(lambda: resolve(TrainingOptions(**flags), here.size))[0]
+def open_session(folder: Path, here: World, flags: dict[str, Any]) -> TrainingRun:
+    """A session of the run with these flags."""
+    config = here.together(lambda: resolve(TrainingOptions(**{**FLAGS, **flags}), here.size))[0]
     run = RunDir(folder)
     if here.is_main:
         run.path.mkdir(exist_ok=True)
         run.write_config(config)
     here.barrier()
-    session = TrainingRun(config, run, here, Housekeeping(progress_bar=False))
+    return TrainingRun(config, run, here, Housekeeping(progress_bar=False))
+
+
+def gradients(folder: Path, here: World, **flags: Any) -> dict[str, torch.Tensor]:
+    """The gradient of every phase at the first step, summed over all processes, and the state after two steps."""
+    session = open_session(folder, here, flags)
     batch = session._real_batch()
     result = {}
     for phase in session.phases:
@@ -49,6 +54,27 @@ def gradients(folder: Path, here: World, batch_gpu: int, group: int) -> dict[str
     session.train(Never())
     result |= {f"after.{name}": value.clone() for name, value in session.G_ema.state_dict().items()}
     return result
+
+
+def w_averages(folder: Path, here: World, **flags: Any) -> dict[str, torch.Tensor]:
+    """w_avg at the end of a run, and by StyleGAN2-ADA's rule from the mean w of every phase that generates images."""
+    session = open_session(folder, here, flags)
+    phases: list[list[torch.Tensor]] = []
+    run = session.runner.run
+
+    def new_phase(*args: Any) -> torch.Tensor:
+        phases.append([])
+        return run(*args)
+
+    session.runner.run = new_phase
+    # With style mixing, the first layer is always that of the first latent.
+    session.G.synthesis.register_forward_pre_hook(lambda _, args: phases[-1].append(args[0][:, 0].detach().clone()))
+    session.train(Never())
+    means = [torch.cat(ws).double().mean(dim=0) for ws in phases if ws]
+    expected = torch.zeros_like(means[0])
+    for of_all in zip(*here.gather_object(means), strict=True):
+        expected = 0.995 * expected + 0.005 * sum(of_all) / len(of_all)
+    return {"w_avg": session.G.mapping.w_avg, "expected": expected.float(), "updates": torch.tensor(len(means))}
 
 
 def collectives(here: World) -> None:
@@ -82,14 +108,14 @@ def fail() -> None:
     raise UserError("wrong")
 
 
-def main(output: Path, batch_gpu: int, group: int, environment: dict[str, str]) -> None:
-    """One process; the main one writes the result to `output`."""
+def main(output: Path, task: str, flags: dict[str, Any], environment: dict[str, str]) -> None:
+    """One process; the main one writes what the function `task` gives to `output`."""
     os.environ.update(environment)
     torch.set_num_threads(1)
     with world("cpu") as here:
         watch = Watch(here)
         collectives(here) if here.size > 1 else None
-        result = gradients(output.with_suffix(".run"), here, batch_gpu, group)
+        result = globals()[task](output.with_suffix(".run"), here, **flags)
         if here.is_main:
             torch.save(result, output)
         watch.close()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -35,12 +36,12 @@ def _environments(count: int) -> list[dict[str, str]]:
     return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
 
 
-def _gradients(folder: Path, processes: int, batch_gpu: int, group: int = 2) -> dict[str, torch.Tensor]:
-    output = folder / f"{processes}x{batch_gpu}.pt"
+def _compute(task: str, folder: Path, processes: int, **flags: Any) -> dict[str, torch.Tensor]:
+    output = folder / f"{processes}.pt"
     context = multiprocessing.get_context("forkserver")
     environments = _environments(processes) if processes > 1 else [{}]
     workers = [
-        context.Process(target=runpy.run_path, args=(WORKER, {"ARGUMENTS": (output, batch_gpu, group, environment)}))
+        context.Process(target=runpy.run_path, args=(WORKER, {"ARGUMENTS": (output, task, flags, environment)}))
         for environment in environments
     ]
     for worker in workers:
@@ -54,8 +55,9 @@ def _gradients(folder: Path, processes: int, batch_gpu: int, group: int = 2) -> 
 @pytest.mark.parametrize(("processes", "batch_gpu"), [(2, 2), (3, 4)])
 def test_gradients_do_not_depend_on_the_number_of_processes(tmp_path, processes, batch_gpu):
     """Every phase, within 1e-5 relative; minibatch-std groups are the same, as is the size of a micro-batch."""
-    one = _gradients(tmp_path, 1, batch_gpu)
-    several = _gradients(tmp_path, processes, batch_gpu)
+    flags = {"batch_gpu": batch_gpu, "mbstd_group": 2}
+    one = _compute("gradients", tmp_path, 1, **flags)
+    several = _compute("gradients", tmp_path, processes, **flags)
     assert {"Gmain", "Greg", "Dmain", "Dreg"} <= set(one)
     for name in ("Gmain", "Greg", "Dmain", "Dreg"):
         assert one[name].norm() > 0
@@ -63,6 +65,19 @@ def test_gradients_do_not_depend_on_the_number_of_processes(tmp_path, processes,
         assert difference < 1e-5, f"{name}: {difference:.1e}"
     for name, value in one.items():
         torch.testing.assert_close(several[name], value, rtol=1e-3, atol=1e-3, msg=lambda text, name=name: name + text)
+
+
+@pytest.mark.parametrize(("processes", "batch_gpu", "steps"), [(1, 4, 100), (1, 2, 20), (2, 2, 20), (2, 1, 100)])
+def test_w_avg_moves_at_each_phase_that_generates_images(tmp_path, processes, batch_gpu, steps):
+    """Gmain and Dmain in each step, Greg in every fourth; one move each, however the work is split."""
+    flags = {
+        "data": str(Path(__file__).with_name("earlier_run") / "images.zip"), "aug": "noaug", "p": None, "gamma": 0.0,
+        "batch": 4, "batch_gpu": batch_gpu, "mbstd_group": 1, "kimg": steps * 0.004, "tick": 1.0, "snap": 0,
+    }  # fmt: skip
+    found = _compute("w_averages", tmp_path, processes, **flags)
+    assert found["updates"] == steps * 2.25
+    torch.testing.assert_close(found["w_avg"], found["expected"], rtol=1e-4, atol=1e-6)
+    assert found["w_avg"].norm() > 1e-3 * steps
 
 
 def _ready(run_dir: Path) -> bool:

@@ -125,16 +125,6 @@ def test_truncation_moves_the_first_latents_towards_the_mean(device):
 
 
 @torch.no_grad()
-def test_the_running_mean_is_moved_only_on_request(device):
-    G = make_G(device=device).train()
-    G.mapping(torch.randn(8, 16).to(device))
-    assert not G.mapping.w_avg.any()
-    ws = G.mapping(torch.randn(8, 16).to(device))
-    G.mapping.update_w_avg(ws, beta=0.75)
-    torch.testing.assert_close(G.mapping.w_avg, ws[:, 0].mean(dim=0) / 4)
-
-
-@torch.no_grad()
 def test_the_mapping_ignores_the_length_of_z(device):
     mapping, z = make_G(device=device).mapping, torch.randn(3, 16).to(device)
     torch.testing.assert_close(mapping(z), mapping(z * 100))

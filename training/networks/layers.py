@@ -181,8 +181,3 @@ class MappingNetwork(torch.nn.Module):
         """w_avg + psi (w - w_avg) for the first `cutoff` of ws [N, num_ws, w_dim] (Karras et al. 2019, appendix B)."""
         truncated = self.w_avg.lerp(ws[:, :cutoff], psi)
         return truncated if cutoff is None else torch.cat([truncated, ws[:, cutoff:]], dim=1)
-
-    @torch.no_grad()
-    def update_w_avg(self, ws: torch.Tensor, beta: float = 0.995) -> None:
-        """w_avg <- beta w_avg + (1 - beta) mean of w over the batch ws [N, num_ws, w_dim]."""
-        self.w_avg.copy_(ws[:, 0].mean(dim=0).lerp(self.w_avg, beta))
