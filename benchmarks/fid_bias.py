@@ -9,7 +9,6 @@ By default features stand in for Inception's, whose weights need a download: tho
 """
 
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -29,7 +28,7 @@ from metrics.features.moments import Moments
 from metrics.measures.frechet import frechet_distance, frechet_distance_to_features, frechet_infinity
 from metrics.measures.kernel import kernel_distance
 from metrics.measures.swd import _smooth
-from metrics.results import installed_versions
+from torch_utils.environment import provenance
 from training.dataset import ImageDataset
 
 COUNTS = (100, 200, 500, 1000, 1500, 2000)
@@ -187,14 +186,12 @@ def main(data: str, out: str, detector: str, width: int, draws: int, redraw: boo
     flags = f"--detector={Path(detector).name} --width={width} --draws={draws}"
     results = {
         "command": f"python benchmarks/fid_bias.py --data={Path(data).name} --out={out} {flags}",
-        "date": time.strftime("%Y-%m-%d"),
         "data": {"name": dataset.name, "images": len(dataset), "content_hash": dataset.content_hash()},
         "detector": described,
         "counts": COUNTS,
         "draws": draws,
         "seed": 0,
-        "machine": f"{platform.machine()}, {torch.get_num_threads()} threads",
-        "versions": installed_versions(),
+        "machine": provenance("cpu", "numpy", "scipy", "torch-fidelity"),
         "features": {},
     }
     with torch.no_grad():

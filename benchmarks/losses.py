@@ -9,7 +9,6 @@ The losses take turns within a round, so that slow spells of the machine meet al
 """
 
 import json
-import platform
 import statistics
 import sys
 import time
@@ -25,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dnnlib.cli import door
 from dnnlib.errors import UserError
 from rooted.functional import focal_cross_entropy, rooted_cross_entropy
+from torch_utils.environment import provenance
 
 LOSSES: dict[str, Callable] = {
     "cross_entropy": F.cross_entropy,
@@ -136,9 +136,7 @@ def main(
         raise UserError(f"--device={device}: this machine has no CUDA device; use --device=cpu")
     if threads:
         torch.set_num_threads(threads)
-    name = torch.cuda.get_device_name(device) if device.startswith("cuda") else platform.processor()
-    machine = {"device": device, "name": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
-    machine |= {"compiled": compiled, "rounds": rounds}
+    machine = {**provenance(device), "compiled": compiled, "rounds": rounds}
     print(json.dumps(machine))
     records: list[dict] = []
     for dtype in dtypes:

@@ -24,11 +24,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import metrics
-from benchmarks.measuring import machine
 from metrics.detectors.registry import open_detector
 from metrics.features.sampling import generator_unit
 from metrics.processes import BLOCK
-from metrics.results import installed_versions
+from torch_utils.environment import provenance
 from torch_utils.images import to_uint8
 from training.dataset import ImageDataset
 from training.networks import Generator, GeneratorConfig
@@ -97,7 +96,7 @@ def main(count: int, channels: int, features: int, out: str | None) -> None:
         total_seconds = seconds(lambda: metrics.compute([f"fid{count}_full"], **options))
     ratios = [total / (a + b) for total, a, b in zip(total_seconds, generator_seconds, detector_seconds, strict=True)]
     result = {
-        "machine": {**machine("cpu"), "load_before": load_before, "versions": installed_versions()},
+        "machine": {**provenance("cpu", "numpy", "scipy"), "load_before": load_before},
         "images": count,
         "unit": "seconds as [wall clock, processor]",
         "generator": generator_seconds,

@@ -22,10 +22,10 @@ import torch.nn.functional as F
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.measuring import machine  # noqa: E402
 from dnnlib import atomic_write  # noqa: E402
 from dnnlib.cli import IntegerRanges, door  # noqa: E402
 from torch_utils.allocator import keep_freed_memory  # noqa: E402
+from torch_utils.environment import provenance  # noqa: E402
 from torch_utils.ops import describe_implementations, use_implementation  # noqa: E402
 from torch_utils.ops.bias_act import bias_act  # noqa: E402
 from torch_utils.ops.grid_sample import grid_sample  # noqa: E402
@@ -178,11 +178,11 @@ def convolution_rates(resolution: int, batch: int, dtype: torch.dtype, watch: St
     return rows
 
 
-def provenance(watch: Stopwatch) -> dict[str, object]:
+def described(watch: Stopwatch) -> dict[str, object]:
     """What the numbers depend on."""
     device = watch.device
     return {
-        **machine(device.type),
+        **provenance(device.type),
         "clock": "processor time of the process" if watch.cpu_time else "wall",
         "cuda": torch.version.cuda if device.type == "cuda" else None,
         "operators": describe_implementations(),
@@ -234,7 +234,7 @@ def main(
         torch.set_num_threads(threads)
     keep_freed_memory()
     watch = Stopwatch(place, repeats, cpu_time)
-    report: dict = {"provenance": provenance(watch)}
+    report: dict = {"provenance": described(watch)}
     report |= {"operators": [], "convolutions": []}
     seen = set()
     for name in dtypes.split(","):

@@ -18,11 +18,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.measuring import machine
 from comparison.findings.statistics import bootstrap_interval
 from comparison.runs.runner import Job, pending, run_jobs
 from dnnlib import UserError
 from dnnlib.cli import door
+from torch_utils.environment import provenance
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -60,7 +60,7 @@ def main(outdir: Path, data: str | None, subset: int | None, kimg: float, seeds:
     of = {p: [values[p, seed] for seed in range(seeds)] for p in PRECISIONS}
     differences = [b - a for a, b in zip(of["fp32"], of["bf16"], strict=True)]
     result = {
-        "machine": machine(device),
+        "machine": provenance(device),
         "metric": metric,
         "kimg": kimg,
         "final": of,

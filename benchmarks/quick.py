@@ -19,10 +19,11 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measuring import machine, synchronize
+from benchmarks.measuring import synchronize
 from benchmarks.training import build
 from dnnlib import UserError, first_line
 from dnnlib.cli import door
+from torch_utils.environment import provenance
 from torch_utils.ops import describe_implementations, use_implementation
 from training.config.number_format import cpu_has_bf16_units
 
@@ -182,7 +183,7 @@ def main(device: str, json_path: Path | None) -> None:
         checks[name] = {"ok": ok, "seconds": round(time.perf_counter() - start, 1), "said": said}
         print(f"{'ok    ' if ok else 'FAILED'} {checks[name]['seconds']:6.1f} s  {name}: {said}", flush=True)
         if json_path is not None:
-            json_path.write_text(json.dumps({"machine": machine(device), "checks": checks}, indent=2) + "\n")
+            json_path.write_text(json.dumps({"machine": provenance(device), "checks": checks}, indent=2) + "\n")
     sys.exit(0 if all(check["ok"] for check in checks.values()) else 1)
 
 

@@ -41,9 +41,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from benchmarks.goals import goals, table  # noqa: E402
-from benchmarks.measuring import machine  # noqa: E402
 from dnnlib import UserError, atomic_write  # noqa: E402
 from dnnlib.cli import door  # noqa: E402
+from torch_utils.environment import provenance  # noqa: E402
 from training.config.number_format import cpu_has_bf16_units  # noqa: E402
 
 GRACE = 20  # seconds that a stage gets to say what it has found, after its time is over
@@ -203,7 +203,7 @@ def main(device: str, out: Path, names: str | None, budget: int | None, others: 
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     ran: dict[str, Any] = {}
-    described = {"kind": device, **machine(device if wanted else "cpu")}
+    described = {"kind": device, **provenance(device if wanted else "cpu")}
     for folder in (*others, out):
         path = folder / "summary.json"
         if path.exists():

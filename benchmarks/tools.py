@@ -17,8 +17,9 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.measuring import machine, seconds  # noqa: E402
+from benchmarks.measuring import seconds  # noqa: E402
 from projection import project  # noqa: E402
+from torch_utils.environment import provenance  # noqa: E402
 from training.config.number_format import resolve_precision  # noqa: E402
 from training.networks import Generator, GeneratorConfig, set_precision  # noqa: E402
 
@@ -101,7 +102,7 @@ def main(resolutions: str, precisions: str, batch: int, device: str, json_path: 
     place = torch.device(device)
     sizes = [int(size) for size in resolutions.split(",")]
     results = {
-        "machine": machine(device),
+        "machine": provenance(device),
         "start_up_seconds": start_up(),
         "generation": [generation(size, p, place, batch) for size in sizes for p in precisions.split(",")],
         "projection": [projecting(size, place) for size in sizes],

@@ -23,7 +23,8 @@ from torch.utils.flop_counter import flop_registry
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measuring import machine, seconds
+from benchmarks.measuring import seconds
+from torch_utils.environment import provenance
 
 
 class WorkCounter(TorchDispatchMode):
@@ -163,7 +164,7 @@ def main(
         resolution, precision = case.split(",")
         print(json.dumps(measure(int(resolution), batch, precision, device, repeats, cuda_graphs, cpu_time)))
         return
-    results = {"machine": machine(device), "cases": []}
+    results = {"machine": provenance(device), "cases": []}
     print(" res  precision  batch   s/kimg  GFLOP/img  GFLOP/s  conv alone  share  peak GiB")
     for resolution in resolutions.split(","):
         for precision in precisions.split(","):

@@ -15,8 +15,13 @@ from metrics.float32 import full_float32
 from metrics.measures.metric import Metric
 from metrics.names import parse_metric
 from metrics.processes import barrier, main_only, together, world_size
-from metrics.results import Result, installed_versions
+from metrics.results import Result
 from metrics.settings import EvaluationSettings
+from torch_utils.environment import versions
+
+_LIBRARIES = (
+    "rooted-stylegan", "torch", "numpy", "scipy", "pillow", "torch-fidelity", "torchvision", "lpips", "timm",
+)  # fmt: skip
 
 
 def compute(names: Sequence[str], *, G: Any, dataset: Any, **options: Any) -> list[Result]:
@@ -171,5 +176,5 @@ class _Evaluation:
         if settings.bootstrap:
             provenance["bootstrap"] = settings.bootstrap
         provenance["device"] = settings.device.type
-        provenance["versions"] = installed_versions()
+        provenance["versions"] = versions(*_LIBRARIES)
         return provenance

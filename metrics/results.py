@@ -1,6 +1,5 @@
 """What a metric gives: numbers, their intervals, and what they were computed from."""
 
-import importlib.metadata
 import json
 import os
 import time
@@ -99,20 +98,3 @@ def _parse_lines(text: str) -> list[dict[str, Any]]:
 
 def _identity(record: dict[str, Any]) -> str:
     return json.dumps({key: record.get(key) for key in _IDENTITY}, sort_keys=True)
-
-
-def installed_versions() -> dict[str, str]:
-    """Versions of the libraries that the numbers depend on, those that are installed."""
-    ours = ("rooted-stylegan", "torch", "numpy", "scipy", "pillow")
-    return library_versions(*ours, "torch-fidelity", "torchvision", "lpips", "timm")
-
-
-def library_versions(*packages: str) -> dict[str, str]:
-    """The version by name of each package that is installed."""
-    versions = {}
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions

@@ -11,7 +11,6 @@ import platform
 import shutil
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 
 import click
@@ -19,13 +18,13 @@ import psutil
 import torch
 
 from dnnlib.cli import Command, door
+from torch_utils import environment
 from torch_utils.ops import describe_implementations
 
 _PACKAGES = (
-    "rooted-stylegan", "torch", "numpy", "pillow", "safetensors", "click", "scipy", "torchvision", "torch-fidelity",
-    "scikit-image", "lpips", "timm", "triton",
+    "python", "rooted-stylegan", "torch", "numpy", "pillow", "safetensors", "click", "scipy", "torchvision",
+    "torch-fidelity", "scikit-image", "lpips", "timm", "triton",
 )  # fmt: skip
-_SOURCE = Path(__file__).resolve().parents[1]
 
 
 @click.command(cls=Command)
@@ -51,18 +50,9 @@ def main(data: str | None, outdir: str) -> None:
 
 def versions() -> list[str]:
     """Python, the packages that numbers depend on, and the commit where the source is a checkout."""
-    lines = [f"python {platform.python_version()}"]
-    for name in _PACKAGES:
-        try:
-            lines.append(f"{name} {torch.__version__ if name == 'torch' else metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            lines.append(f"{name} not installed")
-    git = shutil.which("git")
-    if git and (_SOURCE / ".git").exists():
-        found = subprocess.run([git, "describe", "--always", "--dirty"], cwd=_SOURCE, capture_output=True, text=True)
-        if found.returncode == 0:
-            lines.append(f"commit {found.stdout.strip()}")
-    return lines
+    installed = environment.versions(*_PACKAGES)
+    lines = [f"{name} {installed.get(name, 'not installed')}" for name in _PACKAGES]
+    return [*lines, f"commit {environment.commit()}"] if environment.commit() else lines
 
 
 def machine() -> list[str]:
@@ -121,7 +111,7 @@ def data_check(path: str) -> list[str]:
     """
     command = [
         sys.executable,
-        str(_SOURCE / "train.py"),
+        str(environment.SOURCE / "train.py"),
         f"--data={path}",
         "--device=cpu",
         "--metrics=none",

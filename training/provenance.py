@@ -1,23 +1,11 @@
 """Where a snapshot comes from: the loss, the data and the versions that made it."""
 
-import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from torch_utils.environment import versions
 from training.config import TrainingConfig
 from training.dataset import ImageDataset
-
-
-def versions() -> dict[str, str]:
-    """Versions of this project and of what its numbers depend on."""
-    try:
-        own = metadata.version("rooted-stylegan")
-    except metadata.PackageNotFoundError:
-        own = "not installed"
-    return {"rooted-stylegan": own, "torch": torch.__version__, "python": platform.python_version()}
 
 
 def snapshot_metadata(config: TrainingConfig, dataset: ImageDataset) -> dict[str, Any]:
@@ -30,5 +18,5 @@ def snapshot_metadata(config: TrainingConfig, dataset: ImageDataset) -> dict[str
         "training_set": training_set,
         "class_names": dataset.class_names,
         "dataset_hash": config.dataset_hash,
-        "versions": versions(),
+        "versions": {"rooted-stylegan": "not installed", **versions("rooted-stylegan", "torch", "python")},
     }

@@ -9,15 +9,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import numpy
-import scipy
-import torch
-
 from comparison.findings import analysis
 from comparison.runs.collect import Run, read_run
 from comparison.runs.design import Design
 from comparison.runs.layout import run_folder
 from dnnlib import UserError, atomic_write
+from torch_utils.environment import versions
 
 FORMAT = 1
 CSV_COLUMNS = (
@@ -150,9 +147,6 @@ def _data(design: Design, runs: Mapping[str, Mapping[int, Run]]) -> dict[str, An
 def _environment() -> dict[str, str]:
     """Versions of what made the report; every run's own log.txt holds what made the run."""
     return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": numpy.__version__,
-        "scipy": scipy.__version__,
+        **versions("python", "torch", "numpy", "scipy"),
         "machine": f"{platform.machine()}, {platform.system()}",
     }

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from dnnlib import UserError
-from metrics.results import library_versions
+from torch_utils.environment import versions
 from torch_utils.images import repeat_grey
 
 
@@ -52,7 +52,7 @@ class Detector:
         libraries: tuple[str, ...] = (),
     ) -> None:
         self.name, self.file, self.sha256, self.preprocessing = name, path.name, sha256, preprocessing
-        self.libraries = ", ".join(f"{k} {v}" for k, v in library_versions(*libraries, "torch").items())
+        self.libraries = ", ".join(f"{k} {v}" for k, v in versions(*libraries, "torch").items())
         self._network = network
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:

@@ -1,32 +1,14 @@
-"""What every experiment leaves behind: results.json with its provenance, CSV files, intervals."""
+"""What every experiment leaves behind: CSV files, figures, intervals."""
 
 import csv
 import math
-import os
-import platform
 from collections.abc import Iterable
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from dnnlib import UserError, atomic_write
-
-
-def provenance() -> dict[str, Any]:
-    """Machine, versions and date, to stand beside every number."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
-    return {
-        "date": date.today().isoformat(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": device,
-    }
 
 
 def write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:

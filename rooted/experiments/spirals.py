@@ -26,13 +26,13 @@ from dnnlib import make_folder, write_json
 from dnnlib.cli import Command, Number, door
 from rooted.experiments.regression.regression_tables import to_markdown
 from rooted.experiments.reporting import (
-    provenance,
     pyplot,
     save_figure,
     seed_interval,
     write_csv,
 )
 from rooted.functional import rooted_nll
+from torch_utils.environment import provenance
 
 WIDTH = 100
 PAPER_RATE = 0.01
@@ -256,7 +256,7 @@ def main(k: float, form: str, seeds: int, points: int, turns: float, noise: floa
     write_csv(folder / "spirals.csv", rows)
     raw = [{key: value for key, value in run.items() if key != "map"} for run in runs]
     settings = {"k": k, "seeds": seeds, "points": points, "turns": turns, "noise": noise, "optimizer": "Adam"}
-    write_json(folder / "results.json", {"settings": settings, "provenance": provenance(), "runs": raw})
+    write_json(folder / "results.json", {"settings": settings, "provenance": provenance("cpu", "numpy"), "runs": raw})
     click.echo(to_markdown(rows))
     click.echo(f"wrote {folder}/spirals.png, spirals.csv, results.json")
 

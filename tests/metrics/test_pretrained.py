@@ -11,6 +11,7 @@ import metrics
 from dnnlib import UserError
 from metrics.detectors.detector import Detector, DetectorUnavailable
 from metrics.detectors.registry import DETECTORS, open_detector
+from torch_utils import environment
 
 REAL_WEIGHTS = os.environ.get("ROOTED_DETECTOR_DIR")  # read before the tests hide it
 CPU = torch.device("cpu")
@@ -48,7 +49,7 @@ def test_inception(tmp_path, monkeypatch):
     network.features_list = ["2048", "logits_unbiased"]
     expected, logits = network(IMAGES)
     assert torch.equal(features, expected)
-    versions = metrics.results.installed_versions()
+    versions = environment.versions("torch", "torch-fidelity")
     assert detector.libraries == f"torch-fidelity {versions['torch-fidelity']}, torch {versions['torch']}"
     assert torch.allclose(detector.logits(features), logits, rtol=1e-4, atol=1e-5)
     with pytest.raises(UserError, match="path lengths"):

@@ -30,12 +30,12 @@ from rooted.experiments.classification.image_training import (
 )
 from rooted.experiments.regression.regression_tables import to_markdown
 from rooted.experiments.reporting import (
-    provenance,
     pyplot,
     save_figure,
     seed_interval,
     write_csv,
 )
+from torch_utils.environment import provenance
 
 # fmt: off
 PRESETS: dict[str, dict[str, Any]] = {
@@ -200,7 +200,8 @@ def main(preset: str, data: str, data_dir: Path, out: Path, **options: Any) -> N
         write_csv(folder / "classification.csv", rows)
         draw(records, folder / "curves.png")
         settings = {**values, "preset": preset, "data": data}
-        write_json(folder / "results.json", {"settings": settings, "provenance": provenance(), "runs": records})
+        where = provenance(runtime.device, "numpy")
+        write_json(folder / "results.json", {"settings": settings, "provenance": where, "runs": records})
         click.echo(to_markdown(rows))
         click.echo(f"wrote {folder}/results.json, classification.csv, curves.png")
     if runtime.world > 1:

@@ -35,7 +35,8 @@ from rooted.experiments.regression.cross_validation import (
 )
 from rooted.experiments.regression.regression_tables import rows_of_table, rows_of_variants, to_markdown
 from rooted.experiments.regression.tabular import LOADERS, Source, Table, default_cache, load
-from rooted.experiments.reporting import provenance, write_csv
+from rooted.experiments.reporting import write_csv
+from torch_utils.environment import provenance
 
 PAPER_RATE = 0.01
 RATES = [0.01, 0.03, 0.1, 0.3, 1.0]
@@ -176,10 +177,8 @@ def main(
     write_csv(folder / "convergence.csv", curves)
     convergence.draw(curves, folder / "convergence.png")
     settings = {"k": ks, "seeds": seeds, "folds": folds, "datasets": names}
-    write_json(
-        folder / "results.json",
-        {"settings": settings, "provenance": provenance(), "table1": table_rows, "variants": variant_rows},
-    )
+    content = {"settings": settings, "provenance": provenance("cpu", "numpy")}
+    write_json(folder / "results.json", {**content, "table1": table_rows, "variants": variant_rows})
     click.echo(to_markdown(table_rows))
     click.echo(to_markdown(variant_rows))
     click.echo(f"wrote {folder}/results.json, table1.csv, variants.csv, convergence.csv, convergence.png")

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import torch
 
+from torch_utils.environment import processor_fields
 from torch_utils.ops import bias_act_torch
 from torch_utils.ops.activation import Options
 from torch_utils.ops.layout import dense_layout
@@ -101,7 +102,9 @@ def build() -> Build:
 def _load(compiler: str) -> CpuKernels:
     source = Path(__file__).with_suffix(".cpp").read_text(encoding="utf-8")
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=True).stdout
-    identity = [source, *_FLAGS, _PROCESSOR, version, _processor()]
+    fields = processor_fields()  # which -march=native depends on
+    processor = fields.get("flags") or fields.get("Features") or platform.machine()
+    identity = [source, *_FLAGS, _PROCESSOR, version, processor]
     binary = cache.cached_binary("bias_act-cpu", identity, lambda: _compile(compiler, source))
     with tempfile.NamedTemporaryFile(suffix=".so") as file:
         file.write(binary)
@@ -116,15 +119,6 @@ def _compile(compiler: str, source: str) -> bytes:
         command = [compiler, *_FLAGS, _PROCESSOR, str(path), "-o", str(result)]
         subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
         return result.read_bytes()
-
-
-def _processor() -> str:
-    """What -march=native depends on."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
 
 
 def _checked(kernels: CpuKernels) -> CpuKernels:
