@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 import requests
 from tqdm import tqdm
 
+from dnnlib.checksum import check_sha256, file_sha256, sha256_fits
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_write
 
@@ -35,6 +36,48 @@ def cached_path(url: str, cache_dir: str | os.PathLike | None = None) -> Path:
     folder = Path(cache_dir) if cache_dir is not None else default_cache_dir()
     name = Path(unquote(urlsplit(url).path)).name or "index"
     return folder / "downloads" / f"{hashlib.sha256(url.encode()).hexdigest()[:8]}-{name}"
+
+
+def fetch(
+    location: str | os.PathLike,
+    what: str,
+    *,
+    sha256: str | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    offline: bool = False,
+) -> Path:
+    """The file behind a path, `https://...` or `hf://owner/repo/file` (`hf://owner/repo@revision/file`).
+
+    Args:
+        location: where it is; from elsewhere than this machine it is downloaded once.
+        what: the kind of file, for messages, such as "network".
+        sha256: the expected SHA-256 in hexadecimal, or its first 8 digits or more; None accepts any content.
+        cache_dir: the cache; None for `default_cache_dir()`.
+        offline: use what the cache holds, never the network.
+
+    Raises:
+        UserError: there is no such file, or it has another checksum.
+    """
+    scheme, separator, rest = str(location).partition("://")
+    if separator:
+        if scheme not in ("https", "http", "hf"):
+            raise UserError(f"{location}: {what}s are fetched from https:// or hf://owner/repo/file, not {scheme}://")
+        url = _hugging_face_url(rest) if scheme == "hf" else str(location)
+        return download(url, sha256=sha256, cache_dir=cache_dir, offline=offline)
+    path = Path(location)
+    if not path.is_file():
+        raise UserError(f"there is no {what} file {path}; give a path, https:// or hf://owner/repo/file")
+    check_sha256(path, sha256, "fetch the file again")
+    return path
+
+
+def _hugging_face_url(location: str) -> str:
+    owner, _, rest = location.partition("/")
+    repository, _, file = rest.partition("/")
+    repository, _, revision = repository.partition("@")
+    if not (owner and repository and file):
+        raise UserError(f"hf://{location} is incomplete; write hf://owner/repo/file or hf://owner/repo@revision/file")
+    return f"https://huggingface.co/{owner}/{repository}/resolve/{revision or 'main'}/{file}"
 
 
 def download(
@@ -63,7 +106,7 @@ def download(
     """
     path = cached_path(url, cache_dir)
     if path.is_file():
-        if sha256 is None or _matches(file_sha256(path), sha256):
+        if sha256 is None or sha256_fits(file_sha256(path), sha256):
             return path
         if offline:
             raise UserError(f"{path} is not the file expected from {url} (SHA-256 {sha256}...); replace it by hand")
@@ -86,26 +129,6 @@ def download(
     raise AssertionError("the loop returns or raises")
 
 
-def file_sha256(path: str | os.PathLike) -> str:
-    """The SHA-256 of a file in hexadecimal.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                digest.update(chunk)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    return digest.hexdigest()
-
-
-def _matches(digest: str, expected: str) -> bool:
-    return len(expected) >= 8 and digest.startswith(expected.lower())
-
-
 def _fetch(url: str, sha256: str | None, path: Path) -> None:
     """One attempt."""
     try:
@@ -124,7 +147,7 @@ def _fetch(url: str, sha256: str | None, path: Path) -> None:
                     stream.write(chunk)
             except requests.RequestException as error:
                 raise _Failed(f"the connection broke off ({_one_line(error)})") from error
-            if sha256 is not None and not _matches(digest.hexdigest(), sha256):
+            if not sha256_fits(digest.hexdigest(), sha256):
                 raise _Failed(f"what arrives has the SHA-256 {digest.hexdigest()}, expected was {sha256}")
 
 

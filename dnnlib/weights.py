@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dnnlib.download import cached_path, download, file_sha256
+from dnnlib.checksum import check_sha256
+from dnnlib.download import cached_path, download
 from dnnlib.errors import UserError
 
 
@@ -44,10 +45,7 @@ def locate(
     for folder in (os.environ.get("ROOTED_DETECTOR_DIR"), *folders):
         path = Path(folder or "", weights.name)
         if folder and path.is_file():
-            if weights.sha256 is not None and not file_sha256(path).startswith(weights.sha256):
-                raise UserError(
-                    f"{path} is damaged (its SHA-256 does not begin with {weights.sha256}); fetch {weights.url} again"
-                )
+            check_sha256(path, weights.sha256, f"it is damaged: fetch {weights.url} again")
             return path
     try:
         return download(weights.url, sha256=weights.sha256, cache_dir=cache_dir, offline=offline)

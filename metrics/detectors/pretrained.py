@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from dnnlib import UserError, first_line
-from dnnlib.download import file_sha256
+from dnnlib.checksum import file_sha256
 from dnnlib.weights import WeightFile, locate
 from metrics.detectors.detector import Detector, DetectorUnavailable, Network
 

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import torch
 
-from dnnlib import UserError
-from dnnlib.download import file_sha256
+from dnnlib.checksum import check_sha256
 from metrics.detectors.detector import Detector
 from metrics.detectors.dinov2 import DINOV2
 from metrics.detectors.inception import INCEPTION
@@ -51,9 +50,7 @@ def open_detector(
     """
     path = Path(file) if key == "file" else DETECTORS[key].find(offline=offline, cache_dir=cache_dir)
     # Before anything in the file is read or run.
-    if sha256 is not None and not (digest := file_sha256(path)).startswith(sha256.lower()):
-        raise UserError(
-            f"{path} has the SHA-256 {digest}, not the expected {sha256}; correct --detector-sha256 or replace the "
-            "file (one hash fits the metrics of one detector)"
-        )
+    check_sha256(
+        path, sha256, "correct --detector-sha256 or replace the file (one hash fits the metrics of one detector)"
+    )
     return open_torchscript(path, device) if key == "file" else DETECTORS[key].load(path, device)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from dnnlib import UserError, first_line, last_line
-from dnnlib.download import file_sha256
+from dnnlib.checksum import file_sha256
 from metrics.detectors.detector import Detector, Network
 
 

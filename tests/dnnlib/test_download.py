@@ -7,7 +7,8 @@ import threading
 import pytest
 
 from dnnlib import UserError
-from dnnlib.download import cached_path, default_cache_dir, download, file_sha256
+from dnnlib.checksum import file_sha256
+from dnnlib.download import cached_path, default_cache_dir, download
 
 BODY = bytes(range(256)) * 5000
 SHA256 = hashlib.sha256(BODY).hexdigest()

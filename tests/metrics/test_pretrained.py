@@ -122,7 +122,7 @@ def test_missing_weights_are_one_line_with_the_remedy(family, tmp_path):
 def test_a_damaged_file_in_the_detector_folder(tmp_path, monkeypatch):
     (tmp_path / "weights-inception-2015-12-05-6726825d.pth").write_bytes(b"damaged")
     monkeypatch.setenv("ROOTED_DETECTOR_DIR", str(tmp_path))
-    with pytest.raises(DetectorUnavailable, match="is damaged"):
+    with pytest.raises(DetectorUnavailable, match="it is damaged"):
         open_detector("inception", CPU, offline=True)
 
 

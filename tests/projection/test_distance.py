@@ -5,7 +5,7 @@ import requests
 import torch
 
 from dnnlib import UserError
-from dnnlib.download import file_sha256
+from dnnlib.checksum import file_sha256
 from projection import distance as module
 from projection.distance import LpipsDistance, PixelDistance, TorchScriptDistance, as_rgb, load_distance
 
@@ -131,7 +131,7 @@ def test_weights_are_found_where_they_lie(nothing_anywhere, tmp_path, monkeypatc
     path = tmp_path / folder / "vgg16-397923af.pth"
     path.parent.mkdir(parents=True)
     torch.save(weights, path)
-    with pytest.raises(UserError, match="is damaged"):  # it is not the published file
+    with pytest.raises(UserError, match="it is damaged"):  # it is not the published file
         load_distance("lpips")
     ours = dataclasses.replace(module.VGG16, sha256=file_sha256(path)[:8])
     monkeypatch.setattr(module, "VGG16", ours)

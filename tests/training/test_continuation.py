@@ -2,19 +2,14 @@
 
 import json
 import random
-import shutil
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-import train
 from benchmarks.kill_test import BF16, TINY, differences, finish, kill, statistics
 from torch_utils.checkpoint import list_checkpoints
 from training.outputs import Board
 from training.progress import Progress
 
-EARLIER_RUN = Path(__file__).with_name("earlier_run")
 OPTIONS = {
     "ada": {"ada_kimg": 0.5, "target": 0.0, "p_max": 0.5},
     "rlo, accumulated": {"loss": "rlo", "k": 2.0, "batch_gpu": 4, "mbstd_group": 4, "mirror": True},
@@ -68,23 +63,6 @@ def test_a_run_killed_before_its_first_checkpoint_begins_again(tiny, whole):
     tiny.train("early")
     assert differences(tiny.folder / "early", whole) == []
     assert not list((tiny.folder / "early").glob(".*.tmp"))
-
-
-def test_a_run_of_an_earlier_version_goes_on(tmp_path):
-    """`earlier_run` was stopped after 7 of 12 steps; `then.jsonl` is what its own version reported for the rest."""
-    run = Path(shutil.copytree(EARLIER_RUN, tmp_path / "run"))
-    options = json.loads((run / "training_options.json").read_text())
-    options["training_set_kwargs"]["path"] = str(run / "images.zip")
-    (run / "training_options.json").write_text(json.dumps(options))
-    result = CliRunner().invoke(train.main, [f"--continue={run}"])
-    assert result.exit_code == 0, result.output
-    expected = [json.loads(line) for line in (run / "then.jsonl").read_text().splitlines()]
-    found = statistics(run)
-    assert len(found) == 2 + len(expected)
-    for line, before in zip(found[2:], expected, strict=True):
-        for name, values in before.items():
-            # Another processor rounds otherwise.
-            assert line[name] == pytest.approx(values, rel=1e-2, abs=1e-3), name
 
 
 def test_tensorboard_shows_each_point_once(tmp_path):

@@ -71,7 +71,7 @@ def test_gradients_do_not_depend_on_the_number_of_processes(tmp_path, processes,
 def test_w_avg_moves_at_each_phase_that_generates_images(tmp_path, processes, batch_gpu, steps):
     """Gmain and Dmain in each step, Greg in every fourth; one move each, however the work is split."""
     flags = {
-        "data": str(Path(__file__).with_name("earlier_run") / "images.zip"), "aug": "noaug", "p": None, "gamma": 0.0,
+        "data": str(Path(__file__).parent / "data/earlier_runs/labelled.zip"), "aug": "noaug", "p": None, "gamma": 0.0,
         "batch": 4, "batch_gpu": batch_gpu, "mbstd_group": 1, "kimg": steps * 0.004, "tick": 1.0, "snap": 0,
     }  # fmt: skip
     found = _compute("w_averages", tmp_path, processes, **flags)

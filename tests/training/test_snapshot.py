@@ -14,11 +14,11 @@ import pytest
 import safetensors.torch
 import torch
 
-import training.snapshot.file
+import dnnlib.download
 from dnnlib import UserError
 from training.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from training.snapshot import Snapshot, load_snapshot, save_snapshot
-from training.snapshot.file import build_network
+from training.snapshot.build import build_network
 
 METADATA = {
     "cur_nimg": 12000,
@@ -145,7 +145,7 @@ def test_addresses(monkeypatch, saved, tmp_path):
         asked.append((url, options["sha256"], options["offline"]))
         return saved[0]
 
-    monkeypatch.setattr(training.snapshot.file, "download", download)
+    monkeypatch.setattr(dnnlib.download, "download", download)
     load_snapshot("https://example.org/a.pkl", offline=True)
     load_snapshot("hf://someone/nets/sub/a.safetensors")
     load_snapshot("hf://someone/nets@v2/a.pkl")

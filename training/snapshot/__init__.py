@@ -1,5 +1,6 @@
 """Networks to share: snapshots of this project, and the import of what other programs wrote."""
 
-from training.snapshot.file import Snapshot, load_snapshot, save_snapshot
+from training.snapshot.load import load_snapshot
+from training.snapshot.own_format import Snapshot, save_snapshot
 
 __all__ = ["Snapshot", "load_snapshot", "save_snapshot"]

@@ -16,15 +16,10 @@ import torch
 
 from dnnlib import UserError, atomic_write, first_line
 from dnnlib.cli import Command, Number, door
+from training.snapshot.build import build_network
 from training.snapshot.export_onnx import export_onnx
-from training.snapshot.file import (
-    Snapshot,
-    build_network,
-    fetch_network,
-    is_torch_archive,
-    load_snapshot,
-    save_snapshot,
-)
+from training.snapshot.load import find_network, is_torch_archive, load_snapshot
+from training.snapshot.own_format import Snapshot, save_snapshot
 from training.snapshot.rosinality import (
     discriminator_from_rosinality,
     discriminator_to_rosinality,
@@ -124,7 +119,7 @@ def main(
     suffix = destination.suffix.lower()
     if suffix not in _SUFFIXES:
         raise UserError(f"{destination}: the name must end in {', '.join(_SUFFIXES)} to say what to write")
-    path = fetch_network(source, sha256=network_sha256)
+    path = find_network(source, sha256=network_sha256)
     snapshot = load_rosinality(path) if is_torch_archive(path) else load_snapshot(path)
     if ema_only:
         snapshot = Snapshot(None, None, snapshot.generator, snapshot.metadata)

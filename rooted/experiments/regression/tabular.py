@@ -4,7 +4,6 @@
 from them). Both are here, because the paper does not say which it used.
 """
 
-import hashlib
 import os
 import urllib.error
 import urllib.request
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from dnnlib import UserError, atomic_write
+from dnnlib.checksum import check_sha256
 
 UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases/"
 
@@ -69,11 +69,7 @@ class Source:
             path = self.folder / name
             if not path.is_file():
                 raise UserError(f"--data-dir: no file {path} (SHA-256 {expected}); get it from {url}")
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if self.verify and found != expected:
-            raise UserError(
-                f"{path} has SHA-256 {found}, expected {expected}; get it again from {url}, or pass --no-verify"
-            )
+        check_sha256(path, expected if self.verify else None, f"get it again from {url}, or pass --no-verify")
         return path
 
     def numbers(self, name: str, columns: int, delimiter: str | None = ",") -> np.ndarray:

@@ -1,0 +1,92 @@
+"""Networks from any file that this program knows, by what the file holds, whatever its name."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from dnnlib import UserError
+from dnnlib.download import fetch
+from training.snapshot.build import build_network
+from training.snapshot.official_pickle import OfficialNetwork, load_official_pickle
+from training.snapshot.own_format import Snapshot, from_safetensors, looks_like_safetensors
+
+_TORCH_ARCHIVES = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")  # zip, and the kind before it
+
+
+def load_snapshot(
+    path_or_url: str | os.PathLike,
+    *,
+    sha256: str | None = None,
+    cache_dir: str | os.PathLike | None = None,
+    offline: bool = False,
+) -> Snapshot:
+    """Load networks from a snapshot of this project or an official StyleGAN2-ADA pickle, without executing anything.
+
+    Args:
+        path_or_url: a file, `https://...`, or `hf://owner/repo/file` (`hf://owner/repo@revision/file`).
+        sha256: the expected SHA-256 in hexadecimal, or its first 8 digits or more; None accepts any.
+        cache_dir: where downloads are kept; None for the default.
+        offline: use only what has been downloaded before.
+
+    Raises:
+        UserError: the file cannot be had, has another checksum, is of another kind or architecture, or is damaged.
+    """
+    path = find_network(path_or_url, sha256=sha256, cache_dir=cache_dir, offline=offline)
+    data = _read(path)
+    digest = hashlib.sha256(data).hexdigest()
+    if looks_like_safetensors(data):
+        snapshot = from_safetensors(path_or_url, data)
+    elif data.startswith(_TORCH_ARCHIVES):
+        raise UserError(
+            f"{path_or_url} is a torch.save archive, not a network snapshot; a rosinality checkpoint can be converted "
+            "with `python -m training.convert`, a training checkpoint continues with `train.py --continue`"
+        )
+    elif data[:1] == b"\x80":
+        del data  # it is read again, instruction by instruction
+        snapshot = _from_official(path)
+    else:
+        raise UserError(f"{path_or_url} is neither a safetensors snapshot nor an official network pickle")
+    snapshot.hash = digest[:16]
+    return snapshot
+
+
+def find_network(location: str | os.PathLike, **options: Any) -> Path:
+    """The file behind `location`; it and the options as of `dnnlib.download.fetch`.
+
+    Raises:
+        UserError: there is no such file, or it has another checksum.
+    """
+    if (folder := Path(location)).is_dir():
+        found = sorted(folder.glob("network-snapshot-*"))
+        remedy = f"name the file, for example {found[-1]}" if found else "it has no network-snapshot-* files"
+        raise UserError(f"{folder} is a folder; {remedy}")
+    return fetch(location, "network", **options)
+
+
+def is_torch_archive(path: Path) -> bool:
+    """Whether a file was written by `torch.save`, by its first bytes."""
+    with open(path, "rb") as stream:
+        return stream.read(16).startswith(_TORCH_ARCHIVES)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _from_official(path: Path) -> Snapshot:
+    content = load_official_pickle(path)
+
+    def build(name: str, network: OfficialNetwork | None) -> Any:
+        return None if network is None else build_network(name, network.config, network.tensors, str(path))
+
+    metadata = {
+        "training_set": content.training_set,
+        "augment_p": content.augment_p,
+        "class_names": None,
+        "imported_from": "official pickle",
+    }
+    return Snapshot(build("G", content.G), build("D", content.D), build("G_ema", content.G_ema), metadata)
