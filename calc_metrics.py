@@ -78,16 +78,12 @@ def main(**flags: Any) -> None:
 
 
 def _evaluate(request: Any, device_name: str) -> None:
-    import torch
-
-    from generation.renderer import pick_device
     from metrics.command import evaluate, for_worker
+    from torch_utils.devices import choose_device
     from torch_utils.distributed import world
 
-    device = pick_device(device_name)
-    with world(device.type) as here:
-        if device.type == "cuda" and here.size > 1:
-            device = torch.device("cuda", here.local_rank)
+    with world(choose_device(device_name).type) as here:
+        device = choose_device(device_name, here.local_rank if here.size > 1 else None)
         evaluate(for_worker(request, here), device, here)
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from comparison.runs.design import Design, Tuning, load_design, reconcile, save_design
 from comparison.runs.layout import run_flags, run_folder, run_name, shown
@@ -315,7 +314,9 @@ def _report(
         _say(f"no projections: {projections.why_no_seed(runs)}")
     elif count or options["targets"]:
         run = next(iter(runs.values()))[seed]
-        device = torch.device("cuda" if options["device"] != "cpu" and torch.cuda.is_available() else "cpu")
+        from torch_utils.devices import choose_device
+
+        device = choose_device(options["device"])
         targets = (
             projections.load_targets(options["targets"], run)
             if options["targets"]

@@ -12,7 +12,8 @@ from dnnlib import UserError, make_folder
 from dnnlib.cli import Command, IntegerRanges, Number, door, download_options
 from generation.latents import load_noise, parse_class
 from generation.output import Motion, Source, draw_grid, draw_mixing, draw_pictures, draw_video
-from generation.renderer import Renderer, pick_device
+from generation.renderer import Renderer
+from torch_utils.devices import choose_device
 from torch_utils.video import require_ffmpeg
 from training.snapshot import load_snapshot
 
@@ -159,7 +160,7 @@ def prepare(
     offline: bool,
 ) -> tuple[Renderer, dict[str, str]]:
     """Load the network and make the folder; returns the renderer and the text that every picture carries."""
-    target = pick_device(device)
+    target = choose_device(device)
     snapshot = load_snapshot(network, sha256=network_sha256, offline=offline)
     G = snapshot.generator
     if G.c_dim == 0 and class_text is not None:

@@ -11,13 +11,13 @@ from tqdm import tqdm
 from dnnlib import UserError, make_folder
 from dnnlib.cli import LARGEST_SEED, Command, door, download_options
 from generation.latents import parse_class
-from generation.renderer import pick_device
 from projection import load_distance, project
 from projection.distance import Distance
 from projection.optimization import NOISE_INITS, SPACES, ProjectionResult, Step
 from projection.outputs import can_plot, measurements, write_outputs
 from projection.targets import Target, find_targets, load_target
 from projection.video import Film
+from torch_utils.devices import choose_device
 from torch_utils.video import require_ffmpeg
 from training.snapshot import Snapshot, load_snapshot
 
@@ -85,7 +85,7 @@ def main(
         save_video = _can_write_video()
     elif save_video:
         require_ffmpeg()
-    where = pick_device(device)
+    where = choose_device(device)
     snapshot = load_snapshot(network, sha256=network_sha256, offline=offline)
     G = snapshot.generator
     label = _label(snapshot, class_name)

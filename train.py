@@ -45,11 +45,11 @@ def main(options: TrainingOptions) -> None:
         from torch_utils.launch import launch
 
         sys.exit(launch(Path(__file__).resolve(), options.gpus, sys.argv[1:]))
+    from torch_utils.devices import choose_device
     from torch_utils.distributed import world
     from torch_utils.watch import Watch
-    from training.config.resolve import choose_device_type
 
-    with world(choose_device_type(options.device)) as here:
+    with world(choose_device(options.device).type) as here:
         watch = Watch(here)
         try:
             status = _run(options, here, watch)

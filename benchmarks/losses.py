@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from dnnlib.cli import door
 from dnnlib.errors import UserError
 from rooted.functional import focal_cross_entropy, rooted_cross_entropy
+from torch_utils.devices import choose_device
 from torch_utils.environment import provenance
 
 LOSSES: dict[str, Callable] = {
@@ -132,8 +133,7 @@ def main(
 ) -> None:
     """Print one JSON line for the machine, then one per shape and loss."""
     sizes = [_shape(text) for text in shapes]
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"--device={device}: this machine has no CUDA device; use --device=cpu")
+    choose_device(device)
     if threads:
         torch.set_num_threads(threads)
     machine = {**provenance(device), "compiled": compiled, "rounds": rounds}

@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 from dnnlib import atomic_write  # noqa: E402
 from dnnlib.cli import IntegerRanges, door  # noqa: E402
 from torch_utils.allocator import keep_freed_memory  # noqa: E402
+from torch_utils.devices import choose_device  # noqa: E402
 from torch_utils.environment import provenance  # noqa: E402
 from torch_utils.ops import describe_implementations, use_implementation  # noqa: E402
 from torch_utils.ops.bias_act import bias_act  # noqa: E402
@@ -228,8 +229,8 @@ def main(
     cpu_time: bool,
     out: Path | None,
 ) -> None:
-    where = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
-    place = torch.device(where, 0) if where == "cuda" else torch.device(where)
+    place = choose_device(device, 0)
+    where = place.type
     if threads:
         torch.set_num_threads(threads)
     keep_freed_memory()

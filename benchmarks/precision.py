@@ -14,14 +14,13 @@ import sys
 from pathlib import Path
 
 import click
-import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from comparison.findings.statistics import bootstrap_interval
 from comparison.runs.runner import Job, pending, run_jobs
-from dnnlib import UserError
 from dnnlib.cli import door
+from torch_utils.devices import choose_device
 from torch_utils.environment import provenance
 
 PRECISIONS = ("fp32", "bf16")
@@ -42,8 +41,7 @@ PRECISIONS = ("fp32", "bf16")
 def main(outdir: Path, data: str | None, subset: int | None, kimg: float, seeds: int, metric: str, jobs: int,
          device: str, json_path: Path | None, train_flags: tuple[str, ...]) -> None:  # fmt: skip
     """Train in both precisions with several seeds; what follows `--` goes to every train.py."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device=cuda: this machine has no CUDA device; use --device=cpu")
+    choose_device(device)
     flags = ["--preset=demo", *train_flags, f"--device={device}", f"--kimg={kimg:g}", f"--tick={kimg:g}"]
     flags += ["--snap=1", f"--metrics={metric}"]
     flags += [f"--data={data}"] if data else []

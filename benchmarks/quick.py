@@ -21,8 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import synchronize
 from benchmarks.training import build
-from dnnlib import UserError, first_line
+from dnnlib import first_line
 from dnnlib.cli import door
+from torch_utils.devices import choose_device
 from torch_utils.environment import provenance
 from torch_utils.ops import describe_implementations, use_implementation
 from training.config.number_format import cpu_has_bf16_units
@@ -169,9 +170,7 @@ CHECKS: dict[str, Callable[[torch.device], str]] = {
 @door
 def main(device: str, json_path: Path | None) -> None:
     """Run all checks."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device=cuda: this machine has no CUDA device; use --device=cpu")
-    place, checks = torch.device(device, 0) if device == "cuda" else torch.device(device), {}
+    place, checks = choose_device(device, 0), {}
     for name, check in CHECKS.items():
         start = time.perf_counter()
         try:

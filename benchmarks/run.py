@@ -35,7 +35,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -43,6 +42,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks.goals import goals, table  # noqa: E402
 from dnnlib import UserError, atomic_write  # noqa: E402
 from dnnlib.cli import door  # noqa: E402
+from torch_utils.devices import choose_device  # noqa: E402
 from torch_utils.environment import provenance  # noqa: E402
 from training.config.number_format import cpu_has_bf16_units  # noqa: E402
 
@@ -198,8 +198,8 @@ def main(device: str, out: Path, names: str | None, budget: int | None, others: 
     started = time.monotonic()
     known = stages(device)
     wanted = chosen(names, known)
-    if wanted and device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device=cuda: this machine has no CUDA device; use --device=cpu")
+    if wanted:
+        choose_device(device)
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     ran: dict[str, Any] = {}

@@ -19,6 +19,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks.measuring import seconds  # noqa: E402
 from projection import project  # noqa: E402
+from torch_utils.devices import choose_device  # noqa: E402
 from torch_utils.environment import provenance  # noqa: E402
 from training.config.number_format import resolve_precision  # noqa: E402
 from training.networks import Generator, GeneratorConfig, set_precision  # noqa: E402
@@ -95,14 +96,14 @@ def start_up(repeats: int = 5) -> dict:
 @click.option("--resolutions", default="32,64,256", help="Comma-separated.")
 @click.option("--precisions", default="fp32,bf16", help="Comma-separated.")
 @click.option("--batch", default=16)
-@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+@click.option("--device", default="auto", show_default=True)
 @click.option("--json", "json_path", help="Write the results here.")
 def main(resolutions: str, precisions: str, batch: int, device: str, json_path: str | None) -> None:
     """Measure the tools; JSON on stdout or in a file."""
-    place = torch.device(device)
+    place = choose_device(device)
     sizes = [int(size) for size in resolutions.split(",")]
     results = {
-        "machine": provenance(device),
+        "machine": provenance(place),
         "start_up_seconds": start_up(),
         "generation": [generation(size, p, place, batch) for size in sizes for p in precisions.split(",")],
         "projection": [projecting(size, place) for size in sizes],

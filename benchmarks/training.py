@@ -24,6 +24,7 @@ from torch.utils.flop_counter import flop_registry
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import seconds
+from torch_utils.devices import choose_device
 from torch_utils.environment import provenance
 
 
@@ -138,7 +139,7 @@ def measure(
 @click.option("--resolutions", default="32,64,128,256", help="Comma-separated.")
 @click.option("--precisions", default="fp32,bf16", help="Comma-separated: fp32, bf16, fp16.")
 @click.option("--batch", type=int, help="Images per step [that of the auto configuration].")
-@click.option("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+@click.option("--device", default="auto", show_default=True)
 @click.option("--repeats", default=3, help="Timed repetitions of each phase; the median counts.")
 @click.option("--cuda-graphs", is_flag=True, help="Capture the phases (GPU only).")
 @click.option("--threads", type=click.IntRange(min=1), help="Of PyTorch on the CPU [all].")
@@ -160,6 +161,7 @@ def main(
     """Measure training steps; a table on stdout, and JSON."""
     if threads:
         torch.set_num_threads(threads)
+    device = choose_device(device).type
     if case:
         resolution, precision = case.split(",")
         print(json.dumps(measure(int(resolution), batch, precision, device, repeats, cuda_graphs, cpu_time)))

@@ -1,36 +1,13 @@
 """From latents to quantised pictures, in batches, on any device."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 
-from dnnlib import UserError
 from generation.latents import latents_from_seeds
 from torch_utils.images import to_uint8
 from training.networks import Generator
-
-
-def pick_device(name: str) -> torch.device:
-    """The device called `name`: "cpu", "cuda", "cuda:N" or "mps"; "auto" is the first CUDA device, or else the CPU.
-
-    Raises:
-        UserError: another name, or no such device on this machine.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    message = f"--device={name}: there is no such device here; choose auto, cpu, cuda, cuda:N or mps"
-    if (
-        re.fullmatch("cpu|cuda(:[0-9]+)?|mps", name) is None
-    ):  # PyTorch knows more, such as meta, where nothing is computed
-        raise UserError(message)
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # what PyTorch raises for devices that are absent
-        raise UserError(message) from error
-    return device
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,6 @@ from training.networks import Discriminator, Generator, set_precision
 from training.randomness import derived_seed
 
 
-def choose_device(config: TrainingConfig, local_rank: int) -> torch.device:
-    """This process's device."""
-    return torch.device("cuda", local_rank) if config.device == "cuda" else torch.device(config.device)
-
-
 def set_backends(config: TrainingConfig) -> None:
     """PyTorch's own switches: TF32, cuDNN's search, and repeatable reductions on the CPU."""
     torch.backends.cuda.matmul.allow_tf32 = config.precision.allow_tf32

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from dnnlib import UserError
 from torch_utils.checkpoint import Checkpoints
+from torch_utils.devices import choose_device
 from torch_utils.distributed import World
 from torch_utils.nan_check import nan_check
 from torch_utils.ops import use_implementation
@@ -33,7 +34,6 @@ from training.resume import copy_weights
 from training.run_dir import FINISHED, RunDir
 from training.setup import (
     build_networks,
-    choose_device,
     count_parameters,
     fake_label_source,
     open_dataset,
@@ -74,7 +74,7 @@ class TrainingRun:
 
     def __init__(self, config: TrainingConfig, run: RunDir, world: World, housekeeping: Housekeeping) -> None:
         self.config, self.run, self.world, self.housekeeping = config, run, world, housekeeping
-        self.device = choose_device(config, world.local_rank)
+        self.device = choose_device(config.device, world.local_rank)
         set_backends(config)
         self.log = run.log if world.is_main else (lambda line: None)
 

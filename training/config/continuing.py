@@ -4,7 +4,8 @@ import dataclasses
 
 from dnnlib import UserError
 from dnnlib.options import options_of
-from training.config.resolve import check_alone, choose_device_type, data_path, resolve_computation
+from torch_utils.devices import choose_device
+from training.config.resolve import check_alone, data_path, resolve_computation
 from training.config.schema import TrainingConfig, set_by
 from training.dataset import ImageDataset
 from training.options import DEFAULTS, TrainingOptions
@@ -28,7 +29,7 @@ def extend(config: TrainingConfig, given: TrainingOptions, gpus: int) -> Trainin
     changes = set_by(TrainingConfig, given)
     if given.data is not None:  # where the images lie now; `check_dataset_unchanged` makes sure of them
         changes["training_set_kwargs"] = dataclasses.replace(config.training_set_kwargs, path=data_path(given.data))
-    device = choose_device_type(given.device or config.device)
+    device = choose_device(given.device or config.device).type
     changes |= {"num_gpus": gpus, "device": device}
     if given.precision is not None:
         changes["precision"] = resolve_computation(dataclasses.replace(DEFAULTS, precision=given.precision), device)

@@ -4,12 +4,11 @@ import dataclasses
 import os
 from importlib.util import find_spec
 
-import torch
-
 import metrics as metrics_package
 from dnnlib import UserError
 from dnnlib.options import check_together
 from rooted import AdversarialLoss, adversarial_loss
+from torch_utils.devices import choose_device
 from training.config.number_format import resolve_precision
 from training.config.schema import (
     AdamOptions,
@@ -54,7 +53,7 @@ def resolve(given: TrainingOptions, gpus: int) -> tuple[TrainingConfig, ImageDat
     base = base_config(chosen.cfg, dataset.resolution, gpus)
     chosen = _filled_from(base, chosen, dataset.resolution, gpus)
     G, D = _networks(chosen, given, base, dataset)
-    device = choose_device_type(chosen.device)
+    device = choose_device(chosen.device).type
     config = TrainingConfig(
         **set_by(TrainingConfig, dataclasses.replace(chosen, metrics=_metrics(chosen.metrics, device))),
         num_gpus=gpus,
@@ -210,21 +209,6 @@ def _networks(
         )
     # The number of a preset is meant for larger images.
     return G, dataclasses.replace(D, freeze_layers=min(chosen.freezed, most))
-
-
-def choose_device_type(choice: str | None) -> str:
-    """`cpu` or `cuda`; None and `auto` take the GPU where there is one.
-
-    Raises:
-        UserError: `cuda` without a GPU.
-    """
-    if choice in (None, "auto"):
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if choice == "cuda" and not torch.cuda.is_available():
-        raise UserError(
-            "`device`=cuda, but PyTorch finds no GPU; check the driver with nvidia-smi or give `device`=cpu"
-        )
-    return choice
 
 
 def resolve_computation(chosen: TrainingOptions, device: str) -> PrecisionOptions:
