@@ -16,7 +16,7 @@ from comparison.runs.layout import run_flags, run_folder, run_name, shown
 from comparison.runs.losses import parse_losses
 from comparison.runs.runner import Job, pending, run_jobs
 from comparison.runs.tuning import choose_rates, trial_jobs
-from dnnlib import UserError
+from dnnlib import UserError, make_folder
 from dnnlib.cli import CONTINUE_STATUS, Command, Number, door
 
 
@@ -110,7 +110,7 @@ def main(**options: Any) -> None:
     else:
         design = reconcile(kept, _design(options, preset))
         _check_a_run(outdir, design, bool(options["targets"]))
-        _make_folder(outdir)
+        make_folder(outdir, "--outdir")
         save_design(outdir, design)
 
     if options["print_commands"]:
@@ -248,13 +248,6 @@ def _check_a_run(outdir: Path, design: Design, has_targets: bool) -> None:
     config, _ = resolve(given, given.gpus or 1)
     if has_targets and config.training_set_kwargs.use_labels:
         raise UserError(projections.LABELS_NEEDED)
-
-
-def _make_folder(outdir: Path) -> None:
-    try:
-        outdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--outdir: cannot make {outdir} ({error.strerror}); choose another folder") from error
 
 
 def _print_commands(outdir: Path, design: Design, retry_diverged: bool) -> None:

@@ -65,6 +65,7 @@ def _run(options: TrainingOptions, world: "World", watch: "Watch") -> int:
     from torch_utils.allocator import keep_freed_memory
     from training.command import begin
     from training.progress import StopRequest
+    from training.run_dir import State
     from training.training_loop import Housekeeping, TrainingRun
 
     keep_freed_memory()
@@ -81,13 +82,13 @@ def _run(options: TrainingOptions, world: "World", watch: "Watch") -> int:
             if world.is_main:
                 click.echo(json.dumps(session.config.to_dict(), indent=2))
             return 0
-        if session.run.is_finished and not session.extended:
+        if session.run.state is State.FINISHED and not session.extended:
             if world.is_main:
                 click.echo(
                     f"{session.run.path} has finished; nothing to do (--continue with a larger --kimg extends it)"
                 )
             return 0
-        watch.report = lambda line: session.run.record(line + "\n")
+        watch.report = session.run.record
         training = None
         try:
             training = TrainingRun(session.config, session.run, world, housekeeping)
@@ -99,7 +100,7 @@ def _run(options: TrainingOptions, world: "World", watch: "Watch") -> int:
             if session.run.is_new and (training is None or training.progress.nimg == 0):
                 session.run.discard()  # nothing has been trained: no half-made run is left behind
             else:
-                session.run.record(f"error: {in_flags(error)}\n")
+                session.run.record(f"error: {in_flags(error)}")
             raise
         except Exception:
             _record_failure(session.run, world, watch)
@@ -115,10 +116,10 @@ def _run(options: TrainingOptions, world: "World", watch: "Watch") -> int:
 def _record_failure(run: "RunDir", world: "World", watch: "Watch") -> None:
     """Write down what went wrong on this process, and which other process was lost if that was the cause."""
     where = f"rank {world.rank} on {socket.gethostname()}"
-    run.record(f"{where} failed\n{traceback.format_exc()}")
+    run.record(f"{where} failed\n{traceback.format_exc().rstrip()}")
     lost = watch.explain()
     if lost:
-        run.record(f"{where}: lost {lost}; the run ends, continue it from its checkpoint\n")
+        run.record(f"{where}: lost {lost}; the run ends, continue it from its checkpoint")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ checkpoint, its statistics (timings aside) and its grids are equal, bit for bit,
 """
 
 import contextlib
-import json
 import multiprocessing
 import os
 import random
@@ -26,6 +25,7 @@ import click
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch_utils.checkpoint import list_checkpoints, unpack
+from training.run_dir import SNAPSHOTS, RunDir, names
 
 TINY = (
     "--cbase=128", "--cmax=8", "--batch=8", "--kimg=0.12", "--tick=0.04", "--snap=1", "--img-snap=1", "--grid=2x1",
@@ -89,7 +89,7 @@ def kill(run_dir: Path, delay: float, inside_save: bool, options: tuple[str, ...
     """
     process = start(run_dir, options)
     # The first steps take long: count from the moment when there is a run to kill.
-    _wait(process, lambda: (run_dir / "reals.png").exists())
+    _wait(process, lambda: (run_dir / names.REALS).exists())
     time.sleep(delay)
     if inside_save:
         _wait(process, lambda: _unfinished(run_dir))
@@ -133,21 +133,21 @@ def differences(run_dir: Path, reference: Path) -> list[str]:
         name for name in sorted(ours & theirs) if (run_dir / name).read_bytes() != (reference / name).read_bytes()
     ]
     if statistics(run_dir) != statistics(reference):
-        found.append("stats.jsonl")
+        found.append(names.STATS)
     if not _same(state(run_dir), state(reference)):
         found.append("checkpoint")
     return found
 
 
 def _files(run_dir: Path) -> set[str]:
-    return {path.name for pattern in ("*.png", "network-snapshot-*") for path in run_dir.glob(pattern)}
+    return {path.name for path in [*run_dir.glob("*.png"), *SNAPSHOTS.find(run_dir).values()]}
 
 
 def statistics(run_dir: Path) -> list[dict[str, Any]]:
     """The lines of `stats.jsonl` without timings and use of resources."""
-    lines = (run_dir / "stats.jsonl").read_text(encoding="utf-8").splitlines()
     return [
-        {name: value for name, value in json.loads(line).items() if not name.startswith(_TIMINGS)} for line in lines
+        {name: value for name, value in record.items() if not name.startswith(_TIMINGS)}
+        for record in RunDir(run_dir).stats()
     ]
 
 

@@ -22,6 +22,7 @@ from comparison.runs.runner import Job, pending, run_jobs
 from dnnlib.cli import door
 from torch_utils.devices import choose_device
 from torch_utils.environment import provenance
+from training.run_dir import RunDir
 
 PRECISIONS = ("fp32", "bf16")
 
@@ -78,8 +79,7 @@ def main(outdir: Path, data: str | None, subset: int | None, kimg: float, seeds:
 
 def _final(folder: Path, metric: str) -> float:
     """The metric of the run's last snapshot."""
-    lines = (folder / f"metric-{metric}.jsonl").read_text(encoding="utf-8").splitlines()
-    return json.loads(lines[-1])["results"][metric]
+    return RunDir(folder).metric(metric)[-1]["results"][metric]
 
 
 if __name__ == "__main__":

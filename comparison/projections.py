@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 
 from comparison.runs.collect import Run
 from comparison.runs.design import Design
-from dnnlib import UserError, atomic_write
+from dnnlib import UserError, read_json, write_json
 from projection import load_distance, project
 from projection.distance import Distance
 from projection.targets import find_targets, load_target
@@ -194,7 +193,7 @@ def _project_one(
     }
     record = outdir / FOLDER / f"{stem}.json"
     if record.is_file():
-        kept = json.loads(record.read_text(encoding="utf-8"))
+        kept = read_json(record)
         if kept["identity"] == identity:
             return kept["measured"]
     labels = torch.stack([t.label for t in targets]) if targets[0].label is not None else None
@@ -208,8 +207,7 @@ def _project_one(
         save_image(outdir / picture, to_uint8(result.images[i]))
         values = {"distance": float(result.distance[i]), "psnr": float(result.psnr[i])}
         measured.append({"picture": picture, **values})
-    with atomic_write(record, "w") as stream:
-        json.dump({"identity": identity, "measured": measured}, stream, indent=1)
+    write_json(record, {"identity": identity, "measured": measured})
     return measured
 
 

@@ -1,6 +1,5 @@
 """What `calc_metrics.py` does: find networks and data, compute, print, and add to the run directory's files."""
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +11,15 @@ import click
 import torch
 from tqdm import tqdm
 
-from dnnlib import UserError
+from dnnlib import UserError, json_text
 from metrics.detectors.detector import DetectorUnavailable
 from metrics.evaluation import compare, compute
 from metrics.names import check_name, higher_is_better, parse_metric
-from metrics.results import Result, append_record, read_records
+from metrics.results import Result, append_record
 from metrics.settings import ShowProgress
 from torch_utils.distributed import World
 from training.dataset import ImageDataset
+from training.run_dir import SNAPSHOTS, RunDir
 from training.snapshot import Snapshot, load_snapshot
 
 DEFAULT_METRIC = "fid50k_full"
@@ -104,7 +104,7 @@ def _evaluate_networks(request: Request, device: torch.device, world: World) -> 
 
         snapshot, dataset = world.together(opened)
         folder = Path(file).resolve().parent if "://" not in str(file) else None
-        in_run = folder is not None and (folder / "training_options.json").is_file()
+        in_run = folder is not None and RunDir(folder).has_begun
         shown = Path(file).name if in_run else str(file)
         for result in _run(request, compute, device, G=snapshot.generator, dataset=dataset):
             record = result.record(snapshot=shown)
@@ -127,7 +127,7 @@ def snapshots_of(run_dir: str, which: str, names: tuple[str, ...]) -> list[Path]
     folder = Path(run_dir)
     if not folder.is_dir():
         raise UserError(f"--run={run_dir}: there is no such folder")
-    snapshots = sorted([*folder.glob("network-snapshot-*.safetensors"), *folder.glob("network-snapshot-*.pkl")])
+    snapshots = list(SNAPSHOTS.find(folder).values())
     if not snapshots:
         raise UserError(f"--run={run_dir}: the folder has no network-snapshot-* files")
     if which == "last":
@@ -136,11 +136,11 @@ def snapshots_of(run_dir: str, which: str, names: tuple[str, ...]) -> list[Path]
 
 
 def _best(folder: Path, snapshots: list[Path], names: tuple[str, ...]) -> Path:
-    recorded = [path.name.removeprefix("metric-").removesuffix(".jsonl") for path in folder.glob("metric-*.jsonl")]
+    recorded = RunDir(folder).metrics()
     by_name = {path.name: path for path in snapshots}
     for name in [*(n for n in names if n in recorded), *sorted(recorded, key=_preference)]:
         values = {}
-        for record in read_records(folder / f"metric-{name}.jsonl"):
+        for record in RunDir(folder).metric(name):
             numbers = list((record.get("results") or {}).values())
             if numbers and record.get("snapshot_pkl") in by_name:
                 values[record["snapshot_pkl"]] = numbers[0]
@@ -257,7 +257,7 @@ def _run(request: Request, function: Any, device: torch.device, **inputs: Any) -
 def _publish(record: dict[str, Any], run_dir: Path | None, world: World) -> None:
     if not world.is_main:
         return
-    click.echo(json.dumps(record, allow_nan=False))
+    click.echo(json_text(record))
     if run_dir is not None:
         append_record(run_dir, record)
 

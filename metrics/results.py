@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dnnlib import UserError
 from torch_utils.timing import format_time
+from training.run_dir import RunDir
 
 _IDENTITY = ("metric", "snapshot_pkl", "results", "intervals", "not_computed")
 
@@ -66,34 +66,11 @@ def append_record(folder: str | os.PathLike, record: dict[str, Any]) -> bool:
     Returns:
         Whether the line was written.
     """
-    path = Path(folder) / f"metric-{record['metric']}.jsonl"
-    try:
-        existing = path.read_text(encoding="utf-8") if path.exists() else ""
-        if any(_identity(old) == _identity(record) for old in _parse_lines(existing)):
-            return False
-        separator = "" if not existing or existing.endswith("\n") else "\n"
-        with open(path, "a", encoding="utf-8") as stream:
-            stream.write(separator + json.dumps(record, allow_nan=False) + "\n")
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
+    run = RunDir(Path(folder))
+    if any(_identity(old) == _identity(record) for old in run.metric(record["metric"])):
+        return False
+    run.append_metric(record)
     return True
-
-
-def read_records(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """The records of a `metric-*.jsonl`; lines cut off by a crash are left out."""
-    return _parse_lines(Path(path).read_text(encoding="utf-8"))
-
-
-def _parse_lines(text: str) -> list[dict[str, Any]]:
-    records = []
-    for line in text.splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # a line that a killed process left unfinished
-        if isinstance(record, dict):
-            records.append(record)
-    return records
 
 
 def _identity(record: dict[str, Any]) -> str:

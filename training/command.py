@@ -12,8 +12,9 @@ from training.config.continuing import check_dataset_unchanged, extend
 from training.config.resolve import resolve
 from training.dataset import ImageDataset
 from training.dataset.builtin_faces import BUILTIN_FACES
+from training.opening import open_run_dir
 from training.options import DEFAULTS, TrainingOptions
-from training.run_dir import RunDir, can_continue, open_run_dir
+from training.run_dir import RunDir
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def _continue(path: Path, options: TrainingOptions, world: World) -> Session:
     extended = config.total_kimg > old.total_kimg
 
     def take() -> list[str]:
-        if not can_continue(run):
+        if not run.can_continue:
             raise UserError(f"`continue_dir`={path}: there is no checkpoint yet; repeat the run's command")
         if options.dry_run:
             return []
@@ -76,7 +77,7 @@ def _continue(path: Path, options: TrainingOptions, world: World) -> Session:
             raise UserError(f"`continue_dir`={path}: another process is training there; wait for it")
         if extended:
             # Before the new length is written: a finished run that is longer than it was would never go on.
-            run.forget_finish()
+            run.reopen()
         return _take_over(run, config)
 
     return Session(config, run, extended, [f"run directory: {path}", *world.main_only(take)])
@@ -102,8 +103,8 @@ def _take_over(run: RunDir, config: TrainingConfig) -> list[str]:
     old = load_config(run.path)
     if config == old:
         return []
-    run.write_config(config)
-    if not can_continue(run):
+    run.write_options(config.to_dict())
+    if not run.can_continue:
         return []
     changes = {
         "processes": (old.num_gpus, config.num_gpus),

@@ -13,7 +13,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 import metrics
-from dnnlib import UserError, copy_whole
+from dnnlib import UserError, copy_whole, write_json
 from torch_utils.distributed import World
 from torch_utils.images import make_grid, save_image, to_uint8
 from torch_utils.statistics import Summary
@@ -21,7 +21,7 @@ from torch_utils.timing import format_time
 from training.config import TrainingConfig
 from training.dataset import ImageDataset
 from training.progress import Progress
-from training.run_dir import RunDir
+from training.run_dir import SNAPSHOTS, RunDir, names
 from training.snapshot import save_snapshot
 
 
@@ -44,7 +44,7 @@ class Grids:
     def reals(self) -> None:
         """Write `reals.png`."""
         images = self._dataset.images(self._indices)
-        save_image(self._run.path / "reals.png", make_grid(images, self._columns))
+        save_image(self._run.path / names.REALS, make_grid(images, self._columns))
 
     @torch.no_grad()
     def fakes(self, G_ema: torch.nn.Module, name: str) -> None:
@@ -203,14 +203,9 @@ class Snapshots:
         self._config, self._run, self._progress, self._metadata = config, run, progress, metadata
         self._keep_last, self._keep_best = keep_last, keep_best
 
-    @staticmethod
-    def file_name(nimg: int) -> str:
-        """The name of the snapshot after `nimg` images."""
-        return f"network-snapshot-{nimg // 1000:06d}.safetensors"
-
     def write(self, networks: Mapping[str, torch.nn.Module], p: float) -> Path:
         """Write the networks after `progress.nimg` images."""
-        path = self._run.path / self.file_name(self._progress.nimg)
+        path = self._run.path / SNAPSHOTS.name(self._progress.nimg)
         metadata = {**self._metadata, "cur_nimg": self._progress.nimg, "augment_p": p}
         save_snapshot(path, **networks, metadata=metadata)
         self._progress.snapshots = [s for s in self._progress.snapshots if s["file"] != path.name]
@@ -226,8 +221,8 @@ class Snapshots:
         if newest["value"] is None or (best and sign * value >= sign * best["value"]):
             return
         self._progress.best = {"metric": name, "value": value, "nimg": newest["nimg"], "file": newest["file"]}
-        copy_whole(self._run.path / newest["file"], self._run.path / "best.safetensors")
-        self._run.write_json("best.json", self._progress.best)
+        copy_whole(self._run.path / newest["file"], self._run.path / names.BEST)
+        write_json(self._run.path / names.BEST_RECORD, self._progress.best)
 
     def prune(self, name: str | None) -> None:
         """Remove snapshots that are neither among the newest nor among the best."""
@@ -282,6 +277,6 @@ class RunMetrics:
                 self._log(f"warning: {result.metric} is not computed in this run: {result.not_computed}")
             if self._world.is_main:
                 record = result.record(snapshot=snapshot, num_gpus=self._world.size)
-                self._run.append_json(f"metric-{result.metric}.jsonl", {**record, "nimg": nimg, "source": "training"})
+                self._run.append_metric({**record, "nimg": nimg, "source": "training"})
         self._offline |= any(result.not_computed is not None for result in results)
         return values

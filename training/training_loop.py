@@ -31,7 +31,7 @@ from training.phases import Batch, PhaseRunner, build_phases
 from training.progress import Progress, StopRequest
 from training.provenance import snapshot_metadata
 from training.resume import copy_weights
-from training.run_dir import FINISHED, RunDir
+from training.run_dir import FAKES, FAKES_INIT, SNAPSHOTS, RunDir
 from training.setup import (
     build_networks,
     count_parameters,
@@ -191,12 +191,12 @@ class TrainingRun:
                     saved_at = time.monotonic()
                     clock = self._count_time(clock, maintenance=True)
                 if broken:
-                    raise UserError(self._what_was_seen())
+                    self._give_up()
                 if stopping:
                     break
             if done and self.world.is_main:
                 summary = {"kimg": progress.nimg / 1e3, "elapsed_sec": progress.elapsed, "best": progress.best}
-                self.run.write_json(FINISHED, summary)
+                self.run.finish(summary)
         return done
 
     def _step(self) -> None:
@@ -222,25 +222,14 @@ class TrainingRun:
     def _begin(self) -> None:
         """What is said and drawn once, before the first step of the session."""
         if self.world.is_main:
-            self.run.remove_leftovers()
-            self._forget_what_came_after()
+            self.run.rewind(self.progress.nimg)
         if self.continued:
             return
         for warning in self.health.start():
             self.log(f"warning: {warning}")
         if self.world.is_main:
             self.grids.reals()
-            self.grids.fakes(self.G_ema, "fakes_init.png")
-
-    def _forget_what_came_after(self) -> None:
-        """Drop the lines written after the checkpoint, or before there was one: they will be written again."""
-        nimg = self.progress.nimg
-        kimg = nimg / 1e3 + 1e-6
-        self.run.truncate_json_lines("stats.jsonl", lambda line: line["Progress/kimg"]["mean"] <= kimg)
-        for path in self.run.path.glob("metric-*.jsonl"):
-            self.run.truncate_json_lines(
-                path.name, lambda line: line.get("source") != "training" or line["nimg"] <= nimg
-            )
+            self.grids.fakes(self.G_ema, FAKES_INIT)
 
     def _tick(self, done: bool) -> bool:
         """Report, draw, snapshot and measure; True if a snapshot was written."""
@@ -261,13 +250,13 @@ class TrainingRun:
 
         record = stats_record(summaries, self.runner.stopwatch.means(), timing, progress, p, self.device)
         if self.world.is_main and due(progress.tick, config.image_snapshot_ticks, done):
-            self.grids.fakes(self.G_ema, f"fakes{progress.nimg // 1000:06d}.png")
+            self.grids.fakes(self.G_ema, FAKES.name(progress.nimg))
         taken = due(progress.tick, config.network_snapshot_ticks, done)
         values: dict[str, float] = {}
         if taken:
             values = self._snapshot(p)
         if self.world.is_main:
-            self.run.append_json("stats.jsonl", record)
+            self.run.append_stats(record)
             curves = {name: value["mean"] for name, value in record.items() if isinstance(value, dict)}
             self.board.write(curves | {f"Metrics/{key}": value for key, value in values.items()}, progress.nimg / 1e3)
         progress.tick += 1
@@ -278,7 +267,7 @@ class TrainingRun:
 
     def _snapshot(self, p: float) -> dict[str, float]:
         """Write the networks, compute the metrics, keep the best; the metrics' values by name."""
-        name = Snapshots.file_name(self.progress.nimg)
+        name = SNAPSHOTS.name(self.progress.nimg)
         if self.world.is_main:
             self.snapshots.write({"G": self.G, "D": self.D, "G_ema": self.G_ema}, p)
         values = self.metrics.compute(self.G_ema, self.dataset, self.device, name, self.progress.nimg)
@@ -305,18 +294,22 @@ class TrainingRun:
     def _skipped_in_row(self) -> float:
         return max(self.G_opt.skipped_in_row_seen(), self.D_opt.skipped_in_row_seen())
 
-    def _what_was_seen(self) -> str:
+    def _give_up(self) -> None:
+        """Write down that the run has diverged, and raise what was seen."""
         seen = [
             f"{name}: {summary.nonfinite} non-finite values" if summary.nonfinite else f"{name} mean {summary.mean:.3g}"
             for name, summary in self.statistics.summaries().items()
             if summary.nonfinite or name.startswith("Gradient/")
         ]
-        return (
+        reason = (
             f"{MAX_SKIPPED_IN_ROW} steps in a row had gradients that are not finite, at "
             f"{self.progress.nimg / 1e3:.1f} kimg ({'; '.join(seen)}); the state is saved in "
             f"{self.run.path}; find the first operation with --nan-check, "
             "or try --precision=fp32 or lower learning rates in a new run"
         )
+        if self.world.is_main:
+            self.run.give_up({"kimg": self.progress.nimg / 1e3, "elapsed_sec": self.progress.elapsed, "reason": reason})
+        raise UserError(reason)
 
     def _progress_bar(self) -> tqdm:
         return tqdm(

@@ -1,8 +1,6 @@
 """The results of a comparison as one dictionary, and its files `results.json` and `results.csv`."""
 
 import csv
-import json
-import math
 import platform
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -13,7 +11,7 @@ from comparison.findings import analysis
 from comparison.runs.collect import Run, read_run
 from comparison.runs.design import Design
 from comparison.runs.layout import run_folder
-from dnnlib import UserError, atomic_write
+from dnnlib import UserError, atomic_write, write_json
 from torch_utils.environment import versions
 
 FORMAT = 1
@@ -80,21 +78,11 @@ def build_results(design: Design, runs: Mapping[str, Mapping[int, Run]], reach: 
 
 def write_results(outdir: Path, results: Mapping[str, Any]) -> None:
     """Write `results.json` (strict JSON: not-a-number as null) and `results.csv` (one line per metric and run)."""
-    with atomic_write(outdir / "results.json", "w") as stream:
-        json.dump(strict(results), stream, indent=1, allow_nan=False)
+    write_json(outdir / "results.json", results, indent=1)
     with atomic_write(outdir / "results.csv", "w") as stream:
         writer = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows(_csv_rows(results))
-
-
-def strict(value: Any) -> Any:
-    """The same JSON value with infinities and not-a-number replaced by None, which strict JSON lacks."""
-    if isinstance(value, Mapping):
-        return {key: strict(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [strict(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _csv_rows(results: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """`report.html`: one self-contained file with curves, samples, tables, projections and settings."""
 
-import json
 from collections.abc import Mapping
 from html import escape
 from importlib import resources
@@ -8,12 +7,11 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from comparison.findings.results import strict
 from comparison.findings.sentences import number
 from comparison.report import samples, tables
 from comparison.report.figures import open_picture
 from comparison.report.style import LineStyle
-from dnnlib import atomic_write
+from dnnlib import atomic_write, json_text
 
 FEW = 6  # comparisons that are all told in words
 
@@ -214,7 +212,7 @@ def _colours(styles: Mapping[str, LineStyle]) -> str:
 
 def _embedded(value: Any) -> str:
     """JSON inside a script element: no `</script>` or `<!--` may occur in it."""
-    return json.dumps(strict(value), allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+    return json_text(value, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _picture(outdir: Path, relative: str, alt: str) -> str:

@@ -1,10 +1,6 @@
 """Reading finished and unfinished run directories: curves, losses' health, sample pictures, settings."""
 
-import contextlib
-import json
 import math
-import os
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,10 +8,8 @@ from typing import Any
 import numpy as np
 
 from comparison.findings.curves import Curve
-from dnnlib import UserError
-
-SAMPLES = re.compile(r"fakes(\d+)\.png")
-SNAPSHOT = re.compile(r"network-snapshot-(\d+)\.safetensors")
+from dnnlib import read_json
+from training.run_dir import FAKES, SNAPSHOTS, RunDir, State
 
 
 @dataclass(frozen=True)
@@ -25,8 +19,8 @@ class Run:
     Attributes:
         options: the content of training_options.json; empty when the run has not begun.
         nimg: images shown so far; seconds: training time for them, without evaluation and saving.
-        finished: whether `total_kimg` was reached.
-        diverged: losses or metrics ended infinite or not a number.
+        finished: whether training has reached its end.
+        diverged: training was given up, or losses or metrics ended infinite or not a number.
         nonfinite: how many loss values were not finite over the run.
         curves: by metric key (`fid50k_full`, `swd`, ...).
         not_computed: why a metric has no value at some evaluation, by the metric's name.
@@ -52,31 +46,30 @@ def read_run(folder: Path) -> Run:
     Raises:
         UserError: a file in it that cannot be read.
     """
-    options_file = folder / "training_options.json"
-    if not options_file.is_file():
+    run = RunDir(folder)
+    if not run.has_begun:
         return Run(folder)
-    options = json.loads(_text(options_file))
-    ticks = read_jsonl(folder / "stats.jsonl")
+    ticks = run.stats()
     progress = _progress(ticks)
-    curves = {
-        key: curve
-        for file in sorted(folder.glob("metric-*.jsonl"))
-        for key, curve in _metric_curves(file, progress).items()
-    }
-    nimg = round(progress[-1][0]) if progress else 0
-    total = float(options.get("total_kimg", math.inf)) * 1000
+    results = [run.metric(name) for name in run.metrics()]
+    curves = {key: curve for records in results for key, curve in _metric_curves(records, progress).items()}
     return Run(
         folder=folder,
-        options=options,
-        nimg=nimg,
+        options=run.options(),
+        nimg=round(progress[-1][0]) if progress else 0,
         seconds=progress[-1][1] if progress else 0.0,
-        finished=nimg >= total - 0.5,
+        finished=run.state is State.FINISHED,
         diverged=gave_up(folder) or any(curve.diverged for curve in curves.values()) or _losses_diverged(ticks),
         nonfinite=sum(_nonfinite(tick) for tick in ticks),
         curves=curves,
-        not_computed=_not_computed(folder),
-        samples=_numbered(folder, "fakes*.png", SAMPLES),
-        snapshots=_numbered(folder, "network-snapshot-*.safetensors", SNAPSHOT),
+        not_computed={
+            record["metric"]: record["not_computed"]
+            for records in results
+            for record in records
+            if record.get("not_computed")
+        },
+        samples=FAKES.find(folder),
+        snapshots=SNAPSHOTS.find(folder),
     )
 
 
@@ -86,47 +79,9 @@ def failure_file(folder: Path) -> Path:
 
 
 def gave_up(folder: Path) -> bool:
-    """Whether the run was given up because its gradients were not finite."""
+    """Whether training gave the run up; of runs before there was such a state the failure file tells it."""
     path = failure_file(folder)
-    return path.is_file() and bool(json.loads(_text(path)).get("diverged"))
-
-
-def images_shown(folder: Path) -> int:
-    """The image count of the last tick, without reading the whole of stats.jsonl; 0 before the first."""
-    path = folder / "stats.jsonl"
-    if not path.is_file():
-        return 0
-    with open(path, "rb") as stream:
-        stream.seek(0, os.SEEK_END)
-        stream.seek(max(0, stream.tell() - 65536))
-        lines = stream.read().decode("utf-8", errors="replace").splitlines()
-    for line in reversed(lines):
-        with contextlib.suppress(ValueError):
-            return round(_mean(json.loads(line), "Progress/kimg") * 1000)
-    return 0
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file; [] when it does not exist, and without a last line cut off in mid-write."""
-    if not path.is_file():
-        return []
-    lines = _text(path).splitlines()
-    records = []
-    for number, line in enumerate(lines, 1):
-        try:
-            records.append(json.loads(line))
-        except ValueError as error:
-            if number == len(lines):
-                break
-            raise UserError(f"{path} line {number} is not JSON ({error}); delete the line to go on") from error
-    return records
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
+    return (path.is_file() and bool(read_json(path).get("diverged"))) or RunDir(folder).state is State.DIVERGED
 
 
 def _mean(record: dict[str, Any], key: str) -> float:
@@ -148,10 +103,10 @@ def _progress(ticks: list[dict[str, Any]]) -> list[tuple[float, float]]:
     return points
 
 
-def _metric_curves(file: Path, progress: list[tuple[float, float]]) -> dict[str, Curve]:
-    """Curves of all results in a metric file; where one image count was evaluated twice, the later line counts."""
+def _metric_curves(records: list[dict[str, Any]], progress: list[tuple[float, float]]) -> dict[str, Curve]:
+    """Curves of all results of a metric; where one image count was evaluated twice, the later one counts."""
     values: dict[str, dict[int, float]] = {}
-    for record in read_jsonl(file):
+    for record in records:
         nimg = _evaluated_at(record)
         if nimg is None:
             continue
@@ -166,22 +121,12 @@ def _metric_curves(file: Path, progress: list[tuple[float, float]]) -> dict[str,
     return curves
 
 
-def _not_computed(folder: Path) -> dict[str, str]:
-    return {
-        record["metric"]: record["not_computed"]
-        for file in sorted(folder.glob("metric-*.jsonl"))
-        for record in read_jsonl(file)
-        if record.get("not_computed")
-    }
-
-
 def _evaluated_at(record: dict[str, Any]) -> int | None:
     """The image count of a metric line: named in it, or in thousands in its snapshot's name."""
     for key in ("cur_nimg", "nimg"):
         if record.get(key) is not None:
             return int(record[key])
-    match = SNAPSHOT.search(str(record.get("snapshot_pkl") or ""))
-    return int(match.group(1)) * 1000 if match else None
+    return SNAPSHOTS.nimg(Path(record.get("snapshot_pkl") or "").name)
 
 
 def _losses_diverged(ticks: list[dict[str, Any]]) -> bool:
@@ -200,12 +145,3 @@ def _nonfinite(tick: dict[str, Any]) -> int:
         for key, value in tick.items()
         if key.startswith("Loss/") and isinstance(value, dict)
     )
-
-
-def _numbered(folder: Path, pattern: str, name: re.Pattern[str]) -> dict[int, Path]:
-    found = {}
-    for path in folder.glob(pattern):
-        match = name.fullmatch(path.name)
-        if match:
-            found[int(match.group(1)) * 1000] = path
-    return dict(sorted(found.items()))

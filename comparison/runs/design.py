@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from comparison.runs.losses import LossSpec
-from dnnlib import UserError, atomic_write
+from dnnlib import UserError, write_json
 
 FILE = "comparison.json"
 CHANGEABLE = ("losses", "seeds", "tuned")  # what may grow between two calls on the same folder
@@ -54,7 +54,7 @@ class Design:
         """The inverse of `to_dict`.
 
         Raises:
-            UserError: not such a dictionary, unknown or missing keys.
+            ValueError: not such a dictionary, unknown or missing keys.
         """
         try:
             if not isinstance(values, dict):
@@ -69,7 +69,7 @@ class Design:
                 raise TypeError("it names no losses or no seeds")
             return design
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{FILE} was not written by this version of compare.py ({error})") from error
+            raise ValueError(f"not written by this version of compare.py: {error}") from error
 
 
 def load_design(outdir: Path) -> Design | None:
@@ -83,8 +83,8 @@ def load_design(outdir: Path) -> Design | None:
         return None
     try:
         return Design.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, UserError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise UserError(
             f"cannot read {path} ({reason}); bring it back from a copy, or give another --outdir"
         ) from error
@@ -92,8 +92,7 @@ def load_design(outdir: Path) -> Design | None:
 
 def save_design(outdir: Path, design: Design) -> None:
     """Write the design beside its runs."""
-    with atomic_write(outdir / FILE, "w") as stream:
-        json.dump(design.to_dict(), stream, indent=2)
+    write_json(outdir / FILE, design)
 
 
 def reconcile(kept: Design | None, wanted: Design) -> Design:

@@ -2,9 +2,7 @@
 
 import contextlib
 import ctypes
-import fcntl
 import importlib.util
-import json
 import os
 import signal
 import subprocess
@@ -18,13 +16,12 @@ from typing import IO
 import torch
 from tqdm import tqdm
 
-from comparison.runs.collect import failure_file, gave_up, images_shown
-from dnnlib import UserError, atomic_write
-from training.run_dir import FINISHED
+from comparison.runs.collect import failure_file, gave_up
+from dnnlib import UserError, write_json
+from training.run_dir import RunDir, State
 
 POLL_SECONDS = 1.0
 STOP_SECONDS = 120.0  # for training to end its step and save, after which it is killed
-DIVERGED = "gradients that are not finite"  # how train.py ends a run that it gave up
 
 
 @dataclass(frozen=True)
@@ -37,9 +34,9 @@ class Job:
     kimg: float
 
     @property
-    def is_finished(self) -> bool:
-        """Whether the run has reached its end."""
-        return (self.folder / FINISHED).exists()
+    def run(self) -> RunDir:
+        """The run directory."""
+        return RunDir(self.folder)
 
     @property
     def console(self) -> Path:
@@ -54,7 +51,7 @@ class Job:
 
 def pending(jobs: Sequence[Job], retry_diverged: bool) -> list[Job]:
     """The jobs that are neither finished nor given up as diverged."""
-    return [job for job in jobs if not job.is_finished and (retry_diverged or not gave_up(job.folder))]
+    return [job for job in jobs if job.run.state is not State.FINISHED and (retry_diverged or not gave_up(job.folder))]
 
 
 def run_jobs(jobs: Sequence[Job], parallel: int, say: Callable[[str], None]) -> list[str]:
@@ -71,7 +68,7 @@ def run_jobs(jobs: Sequence[Job], parallel: int, say: Callable[[str], None]) -> 
     """
     queue, running, failures = list(jobs), {}, []
     free_slots = list(range(parallel))
-    start_of = {job.name: images_shown(job.folder) / 1000 for job in jobs}
+    start_of = {job.name: job.run.nimg() / 1000 for job in jobs}
     with (
         _signals_as_interrupt(),
         tqdm(total=sum(job.kimg for job in jobs), initial=sum(start_of.values()), unit="kimg", disable=None) as bar,
@@ -102,6 +99,8 @@ def _start(job: Job, slot: int, parallel: int, say: Callable[[str], None]) -> tu
     """The process, the file of what it prints, and how long that file was before (it keeps earlier attempts)."""
     job.folder.parent.mkdir(parents=True, exist_ok=True)
     _wait_for_lock(job, say)
+    if job.run.state is State.DIVERGED:
+        job.run.reopen()  # so that its end says how this attempt went
     job.failure.unlink(missing_ok=True)
     console = open(job.console, "a", encoding="utf-8")  # noqa: SIM115 - closed when the process has ended
     begin = job.console.stat().st_size
@@ -146,33 +145,25 @@ def _environment(slot: int, parallel: int) -> dict[str, str]:
 
 def _wait_for_lock(job: Job, say: Callable[[str], None]) -> None:
     """Wait until no process trains in the folder: one whose parent was killed needs a moment to save."""
-    path = job.folder / ".lock"
-    if not path.exists():
-        return
-    told = False
-    with open(path, "a", encoding="utf-8") as stream:
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if not told:
-                    say(f"{job.name}: waiting for a process that is still training there to save and end")
-                    told = True
-                time.sleep(POLL_SECONDS)
+    told, run = False, job.run
+    while run.path.is_dir() and not run.lock():
+        if not told:
+            say(f"{job.name}: waiting for a process that is still training there to save and end")
+            told = True
+        time.sleep(POLL_SECONDS)
+    run.unlock()
 
 
 def _finish(job: Job, status: int, begin: int, say: Callable[[str], None]) -> list[str]:
-    if job.is_finished:
+    state = job.run.state
+    if state is State.FINISHED:
         say(f"{job.name}: finished")
         return []
     lines = job.console.read_bytes()[begin:].decode(errors="replace").strip().splitlines()
     errors = [line for line in lines if line.startswith("error: ")]  # of several processes others may speak last
     message = (errors or lines or ["it printed nothing"])[-1].removeprefix("error: ")
-    record = {"status": status, "message": message, "diverged": DIVERGED in message}
-    with atomic_write(job.failure, "w") as stream:
-        json.dump(record, stream)
-    if record["diverged"]:
+    write_json(job.failure, {"status": status, "message": message, "diverged": state is State.DIVERGED})
+    if state is State.DIVERGED:
         say(f"{job.name}: diverged and was given up: {message}")
         return []
     say(f"{job.name}: failed with status {status}: {message}")
@@ -181,7 +172,7 @@ def _finish(job: Job, status: int, begin: int, say: Callable[[str], None]) -> li
 
 def _show(bar: tqdm, jobs: Sequence[Job]) -> None:
     if not bar.disable:
-        bar.n = round(sum(min(images_shown(job.folder) / 1000, job.kimg) for job in jobs), 3)
+        bar.n = round(sum(min(job.run.nimg() / 1000, job.kimg) for job in jobs), 3)
         bar.refresh()
 
 

@@ -42,6 +42,7 @@ def make_run(
         picture[::CELL, :] = 255
         picture[:, ::CELL] = 255
         Image.fromarray(picture).save(folder / f"fakes{nimg // 1000:06d}.png")
+    (folder / "finished.json").write_text(json.dumps({"kimg": kimg, "elapsed_sec": 1.0, "best": {}}))
     (folder / "stats.jsonl").write_text("".join(json.dumps(line) + "\n" for line in stats))
     (folder / f"metric-{metric}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics))
 

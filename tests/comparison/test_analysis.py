@@ -67,6 +67,7 @@ def test_diverged_and_unfinished_runs_are_counted_and_left_out(tmp_path, write_c
     last["results"]["swd"] = None
     (diverged / "metric-swd.jsonl").write_text("\n".join([*lines[:-1], json.dumps(last)]) + "\n")
     unfinished = run_folder(tmp_path, design, rlo, 2)
+    (unfinished / "finished.json").unlink()
     for name in ("stats.jsonl", "metric-swd.jsonl"):
         kept = (unfinished / name).read_text().splitlines()[:4]
         (unfinished / name).write_text("\n".join(kept) + "\n")

@@ -1,6 +1,5 @@
 import csv
 import json
-import math
 import re
 
 import pytest
@@ -14,6 +13,8 @@ from comparison.runs.design import Design, Tuning, load_design, reconcile, save_
 from comparison.runs.layout import run_flags, run_folder, shown
 from comparison.runs.losses import parse_losses
 from dnnlib import UserError
+from dnnlib.json_files import strict
+from training.run_dir import RunDir
 
 
 @pytest.fixture(scope="module")
@@ -26,17 +27,13 @@ def test_results_files(built):
     outdir, design, content = built
     results.write_results(outdir, content)
     read = json.loads((outdir / "results.json").read_text(), parse_constant=lambda name: pytest.fail(name))
-    assert read == json.loads(json.dumps(results.strict(content)))
+    assert read == json.loads(json.dumps(strict(content)))
     with open(outdir / "results.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == len(design.losses) * len(design.seeds)
     for row in rows:
         expected = content["metrics"][row["metric"]]["summary"][row["loss"]]["seeds"][row["seed"]]
         assert float(row["final"]) == expected["final"]
-
-
-def test_not_a_number_becomes_null():
-    assert results.strict({"a": [math.nan, (1.0, math.inf)], "b": "NaN"}) == {"a": [None, [1.0, None]], "b": "NaN"}
 
 
 def test_figures_as_png_and_svg(built, tmp_path):
@@ -114,18 +111,33 @@ def test_reading_a_run_that_was_cut_off(write_run, tmp_path):
     assert run.curves["swd"].value == (100.0, 50.0, 24.0)  # evaluated twice: the later line counts
     assert run.curves["swd"].seconds == (0.5, 12.5, 24.5)
     assert run.finished
-    assert collect.images_shown(folder) == 40000
+    assert RunDir(folder).nimg() == 40000
     (folder / "metric-swd.jsonl").write_text('{"results": {}}\nnonsense\n{"results": {}}\n')
-    with pytest.raises(UserError, match="line 2 is not JSON"):
+    with pytest.raises(UserError, match="line 2 is not a JSON object"):
         collect.read_run(folder)
 
 
-def test_a_run_that_was_given_up_has_diverged(write_run, tmp_path):
+def test_finished_is_what_training_says(write_run, tmp_path):
+    """A run that was made longer has reached its former end, and is not finished."""
+    write_run(tmp_path / "run", 0, [100.0, 50.0, 25.0])
+    assert collect.read_run(tmp_path / "run").finished
+    RunDir(tmp_path / "run").reopen()
+    assert not collect.read_run(tmp_path / "run").finished
+
+
+@pytest.mark.parametrize("recorded", ["by training", "before training recorded it"])
+def test_a_run_that_was_given_up_has_diverged(write_run, tmp_path, recorded):
     folder = tmp_path / "run"
     write_run(folder, 0, [100.0, 50.0, 25.0])
+    RunDir(folder).reopen()
     assert not collect.read_run(folder).diverged
-    collect.failure_file(folder).write_text(json.dumps({"status": 2, "message": "...", "diverged": True}))
-    assert collect.read_run(folder).diverged
+    if recorded == "by training":
+        RunDir(folder).give_up({"kimg": 40.0, "reason": "..."})
+    else:
+        collect.failure_file(folder).write_text(json.dumps({"status": 2, "message": "...", "diverged": True}))
+    run = collect.read_run(folder)
+    assert run.diverged
+    assert not run.finished
 
 
 def make_design(**changes):

@@ -15,6 +15,7 @@ import pytest
 from comparison.runs import runner
 from comparison.runs.collect import gave_up, read_run
 from comparison.runs.runner import Job, pending, run_jobs
+from training.run_dir import State
 
 STAND_IN = """
 import fcntl, json, os, signal, sys, time
@@ -39,6 +40,9 @@ if behaviour == "fail-and-go-on":
 if behaviour == "crash":
     sys.exit("MemoryError")
 if behaviour == "diverge":
+    (folder / "diverged.json").write_text("{}")
+    sys.exit("error: whatever it is called today")
+if behaviour == "speak-of-divergence":
     sys.exit("error: 25 steps in a row had gradients that are not finite, at 1.0 kimg")
 time.sleep(0.5 if behaviour == "finish" else 60)
 (folder / "finished.json").write_text("{}")
@@ -69,7 +73,7 @@ def test_jobs_run_side_by_side_and_share_the_cores(stand_in, monkeypatch):
     monkeypatch.setattr(runner.torch.cuda, "is_available", lambda: False)
     jobs = [stand_in(f"run{i}", "finish") for i in range(3)]
     assert run_jobs(jobs, 2, lambda text: None) == []
-    assert all(job.is_finished for job in jobs)
+    assert all(job.run.state is State.FINISHED for job in jobs)
     times = [starts(job)[0]["at"] for job in jobs]
     assert abs(times[1] - times[0]) < times[2] - times[0]
     assert {starts(job)[0]["threads"] for job in jobs} == {"4"}
@@ -89,7 +93,7 @@ def test_a_failure_is_reported_and_stops_nothing(stand_in):
     said = []
     failures = run_jobs(jobs, 1, said.append)
     assert failures == ["bad ended with status 1: no such thing"]
-    assert jobs[1].is_finished
+    assert jobs[1].run.state is State.FINISHED
     assert pending(jobs, retry_diverged=False) == [jobs[0]]  # the next call tries it again
     assert "no such thing" in jobs[0].console.read_text()
 
@@ -110,6 +114,17 @@ def test_divergence_is_a_result_and_not_run_again(stand_in):
     assert read_run(job.folder).diverged
     assert pending([job], retry_diverged=False) == []
     assert pending([job], retry_diverged=True) == [job]
+    # Run again, it fails for another reason, which is then told.
+    again = stand_in("wild", "fail")
+    assert run_jobs([again], 1, lambda text: None) == ["wild ended with status 1: no such thing"]
+    assert not gave_up(job.folder)
+
+
+def test_divergence_is_not_what_a_message_says(stand_in):
+    job = stand_in("words", "speak-of-divergence")
+    assert len(run_jobs([job], 1, lambda text: None)) == 1
+    assert not gave_up(job.folder)
+    assert pending([job], retry_diverged=False) == [job]
 
 
 def test_sigterm_asks_the_runs_to_save(stand_in):

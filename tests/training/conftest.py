@@ -51,7 +51,7 @@ class TinyRuns:
         config = self.config(**options)
         run = RunDir(self.folder / name)
         run.path.mkdir(exist_ok=True)
-        run.write_config(config)
+        run.write_options(config.to_dict())
         return TrainingRun(config, run, World(), Housekeeping(progress_bar=False, **(housekeeping or {})))
 
     def train(self, name: str = "run", steps: int | None = None, **options: Any) -> TrainingRun:

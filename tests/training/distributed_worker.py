@@ -35,7 +35,7 @@ def open_session(folder: Path, here: World, flags: dict[str, Any]) -> TrainingRu
     run = RunDir(folder)
     if here.is_main:
         run.path.mkdir(exist_ok=True)
-        run.write_config(config)
+        run.write_options(config.to_dict())
     here.barrier()
     return TrainingRun(config, run, here, Housekeeping(progress_bar=False))
 

@@ -14,10 +14,11 @@ from PIL import Image
 
 import train
 from benchmarks.kill_test import differences, statistics
-from dnnlib import UserError
+from dnnlib import UserError, read_json
 from torch_utils.checkpoint import list_checkpoints
 from training import outputs
 from training.health import MAX_SKIPPED_IN_ROW
+from training.run_dir import RunDir, State
 
 
 def _full() -> OSError:
@@ -38,20 +39,20 @@ def _full_disk_for_replacing(monkeypatch, prefix: str) -> None:
 def _full_disk_for_appending(monkeypatch, name: str) -> None:
     """Lines end in the middle, as on a real disk."""
 
-    class Stream(io.StringIO):
-        def write(self, text: str) -> int:
-            with open(self.path, "a", encoding="utf-8") as stream:
-                stream.write(text[: len(text) // 2])
-            raise _full()
+    def opened(path, mode="r", **kwargs):
+        stream = open(path, mode, **kwargs)  # noqa: SIM115 - as the function in whose place it is
+        if Path(path).name == name and "a" in mode:
+            write = stream.write
 
-    def opened(path, *args, **kwargs):
-        if Path(path).name != name:
-            return open(path, *args, **kwargs)
-        stream = Stream()
-        stream.path = path
+            def half(content) -> int:
+                write(content[: len(content) // 2])
+                raise _full()
+
+            return _With(stream, write=half)
         return stream
 
-    monkeypatch.setattr("training.run_dir.open", opened, raising=False)
+    for module in ("training.run_dir.folder", "dnnlib.json_files"):
+        monkeypatch.setattr(f"{module}.open", opened, raising=False)
 
 
 @pytest.mark.parametrize("where", ["checkpoint-", "network-snapshot-", "fakes", "log.txt", "stats.jsonl"])
@@ -194,12 +195,16 @@ def test_a_weight_that_is_not_finite_stops_the_run_which_saves_and_says_what_it_
     with pytest.raises(UserError, match="steps in a row"):
         tiny.train(kimg=1)
     assert good.exists()
+    run = RunDir(tiny.folder / "run")
+    assert run.state is State.DIVERGED
+    assert "steps in a row" in read_json(run.path / "diverged.json")["reason"]
     # Without the broken states it goes on.
     for path in list_checkpoints(tiny.folder / "run"):
         if path != good:
             path.unlink()
     session = tiny.train(kimg=0.12)
     assert session.progress.nimg == 120
+    assert run.state is State.FINISHED
 
 
 def test_an_image_that_is_not_finite_costs_one_step(tiny):
@@ -271,6 +276,13 @@ class _With:
 
     def __getattr__(self, name):
         return self._replaced.get(name) or getattr(self._original, name)
+
+    def __enter__(self):
+        self._original.__enter__()
+        return self
+
+    def __exit__(self, *error):
+        return self._original.__exit__(*error)
 
 
 def test_the_command_ends_with_status_2_and_one_line(tiny, tmp_path, monkeypatch):

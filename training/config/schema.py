@@ -17,6 +17,7 @@ from training.networks import DiscriminatorConfig, GeneratorConfig
 from training.options import DEFAULTS, TrainingOptions
 from training.options.presets import BaseConfig
 from training.options.table import ADA_KIMG
+from training.run_dir import RunDir
 
 
 def _of(option: str, **default: Any) -> Any:
@@ -193,15 +194,8 @@ def load_config(run_dir: Path) -> TrainingConfig:
     Raises:
         UserError: no such file, or not one that this program wrote.
     """
-    path = Path(run_dir) / "training_options.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{run_dir} is not a run directory: it has no training_options.json") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
-    values.pop("run_dir", None)
-    return TrainingConfig.from_dict(values)
+    values = RunDir(run_dir).options()
+    return TrainingConfig.from_dict({key: value for key, value in values.items() if key != "run_dir"})
 
 
 def _build(cls: type, values: Any, where: str) -> Any:

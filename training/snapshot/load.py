@@ -7,6 +7,7 @@ from typing import Any
 
 from dnnlib import UserError
 from dnnlib.download import fetch
+from training.run_dir import SNAPSHOTS
 from training.snapshot.build import build_network
 from training.snapshot.official_pickle import OfficialNetwork, load_official_pickle
 from training.snapshot.own_format import Snapshot, from_safetensors, looks_like_safetensors
@@ -58,7 +59,7 @@ def find_network(location: str | os.PathLike, **options: Any) -> Path:
         UserError: there is no such file, or it has another checksum.
     """
     if (folder := Path(location)).is_dir():
-        found = sorted(folder.glob("network-snapshot-*"))
+        found = list(SNAPSHOTS.find(folder).values())
         remedy = f"name the file, for example {found[-1]}" if found else "it has no network-snapshot-* files"
         raise UserError(f"{folder} is a folder; {remedy}")
     return fetch(location, "network", **options)

@@ -1,0 +1,213 @@
+"""One run directory: its lock, its state, its log and its tables."""
+
+import contextlib
+import enum
+import fcntl
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from tqdm import tqdm
+
+from dnnlib import UserError, read_json, write_json
+from dnnlib.json_files import append_record, keep_records, last_record, read_records
+from torch_utils.checkpoint import list_checkpoints
+from training.run_dir import names
+
+_LOCK_ATTEMPTS = 20  # 10 ms apart, as who looks at the state of a run holds its lock for a moment
+
+
+class State(enum.Enum):
+    """How a run stands."""
+
+    NEW = "new"  # nothing to go on from
+    RUNNING = "running"  # a process trains it
+    STOPPED = "stopped"  # it can go on from a checkpoint
+    FINISHED = "finished"  # it has reached its end
+    DIVERGED = "diverged"  # it was given up, as its gradients were not finite any more
+
+
+class RunDir:
+    """A run directory; rank 0 holds its lock while it trains.
+
+    Attributes:
+        path: the folder.
+        is_new: whether this session has begun the run.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self.is_new = False
+        self._lock: IO | None = None
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether this is the folder of a run: it has options."""
+        return (self.path / names.OPTIONS).is_file()
+
+    @property
+    def can_continue(self) -> bool:
+        """Whether there is a checkpoint to go on from."""
+        return self.path.is_dir() and bool(list_checkpoints(self.path))
+
+    @property
+    def state(self) -> State:
+        """How the run stands now."""
+        for name, ended in ((names.FINISHED, State.FINISHED), (names.DIVERGED, State.DIVERGED)):
+            if (self.path / name).exists():
+                return ended
+        if self._is_locked():
+            return State.RUNNING
+        return State.STOPPED if self.can_continue else State.NEW
+
+    def finish(self, summary: dict[str, Any]) -> None:
+        """Write down that the run has reached its end."""
+        write_json(self.path / names.FINISHED, summary)
+
+    def give_up(self, summary: dict[str, Any]) -> None:
+        """Write down that the run has diverged."""
+        write_json(self.path / names.DIVERGED, summary)
+
+    def reopen(self) -> None:
+        """Take back that the run has reached its end or was given up: it is to go on."""
+        for name in (names.FINISHED, names.DIVERGED):
+            (self.path / name).unlink(missing_ok=True)
+
+    def lock(self) -> bool:
+        """Take the lock; False if another process trains here. The system frees it when the process ends.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        try:
+            stream = open(self.path / names.LOCK, "w")  # noqa: SIM115 - held until `unlock`
+        except OSError as error:
+            raise UserError(
+                f"the run directory {self.path} cannot be written ({error.strerror}); "
+                "make it writable or choose another with `run_dir` or `outdir`"
+            ) from error
+        for _ in range(_LOCK_ATTEMPTS):
+            if _try_lock(stream, fcntl.LOCK_EX):
+                self._lock = stream
+                return True
+            time.sleep(0.01)
+        stream.close()
+        return False
+
+    def unlock(self) -> None:
+        """Free the lock."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _is_locked(self) -> bool:
+        if self._lock is not None:
+            return True
+        try:
+            with open(self.path / names.LOCK) as stream:
+                return not _try_lock(stream, fcntl.LOCK_SH)
+        except OSError:
+            return False  # nobody has begun here, or not where this process may look
+
+    def log(self, line: str) -> None:
+        """Print a line and append it to the log.
+
+        Raises:
+            UserError: the disk is full or the folder went away.
+        """
+        tqdm.write(line, file=sys.stdout)
+        path = self.path / names.LOG
+        try:
+            _append(path, line)
+        except OSError as error:
+            raise UserError(
+                f"cannot write {path}: {error.strerror}; free space and run the same command again"
+            ) from error
+
+    def record(self, text: str) -> None:
+        """Append to the log while the run is failing: where that cannot be written, to stderr."""
+        try:
+            _append(self.path / names.LOG, text)
+        except OSError:
+            print(text, file=sys.stderr)
+
+    def options(self) -> dict[str, Any]:
+        """What the run was begun with, `training_options.json`.
+
+        Raises:
+            UserError: no such file, or damaged.
+        """
+        if not self.has_begun:
+            raise UserError(f"{self.path} is not a run directory: it has no {names.OPTIONS}")
+        return read_json(self.path / names.OPTIONS)
+
+    def write_options(self, options: dict[str, Any]) -> None:
+        """Write down what the run is."""
+        write_json(self.path / names.OPTIONS, {**options, "run_dir": str(self.path)})
+
+    def append_stats(self, record: dict[str, Any]) -> None:
+        """Add a line to the statistics."""
+        append_record(self.path / names.STATS, record)
+
+    def stats(self) -> list[dict[str, Any]]:
+        """The statistics, a record for each tick; [] before the first."""
+        return read_records(self.path / names.STATS)
+
+    def nimg(self) -> int:
+        """The images at the last tick, without reading all the statistics; 0 before the first."""
+        last = last_record(self.path / names.STATS)
+        return round(last["Progress/kimg"]["mean"] * 1000) if last else 0
+
+    def append_metric(self, record: dict[str, Any]) -> None:
+        """Add a line to the results of the metric that the record names."""
+        append_record(self.path / names.metric_file(record["metric"]), record)
+
+    def metric(self, name: str) -> list[dict[str, Any]]:
+        """The results of a metric in the order of their computation; [] where it has none."""
+        return read_records(self.path / names.metric_file(name))
+
+    def metrics(self) -> list[str]:
+        """The metrics that have results."""
+        return sorted(names.metric_of(path.name) for path in self.path.glob(names.metric_file("*")))
+
+    def rewind(self, nimg: int) -> None:
+        """Make the folder as it was after `nimg` images, before training goes on from there.
+
+        What was being written when an earlier session was killed is removed, so are the lines of later images: they
+        will be written again. Results of calc_metrics.py stay.
+        """
+        for path in self.path.glob(names.LEFTOVERS):
+            path.unlink(missing_ok=True)
+        (self.path / names.DIVERGED).unlink(missing_ok=True)
+        kimg = nimg / 1e3 + 1e-6
+        keep_records(self.path / names.STATS, lambda line: line["Progress/kimg"]["mean"] <= kimg)
+        for name in self.metrics():
+            keep_records(
+                self.path / names.metric_file(name),
+                lambda line: line.get("source") != "training" or line["nimg"] <= nimg,
+            )
+
+    def discard(self) -> None:
+        """Remove what a run that never made a step has left here, and the folder if nothing else is in it."""
+        for pattern in (names.LOCK, names.LEFTOVERS, names.OPTIONS, names.LOG, names.EVENTS, names.REALS,
+                        names.FAKES_INIT):  # fmt: skip
+            for path in self.path.glob(pattern):
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
+
+def _try_lock(stream: IO, kind: int) -> bool:
+    try:
+        fcntl.flock(stream, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # some network file systems have no locks; a run must not depend on them
+    return True
+
+
+def _append(path: Path, text: str) -> None:
+    with open(path, "a", encoding="utf-8") as stream:
+        stream.write(text + "\n")

@@ -1,0 +1,57 @@
+"""The names of a run's files, and what a name says. They are the reference's where it has such a file."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+OPTIONS = "training_options.json"
+LOG = "log.txt"
+STATS = "stats.jsonl"
+REALS = "reals.png"
+FAKES_INIT = "fakes_init.png"
+BEST, BEST_RECORD = "best.safetensors", "best.json"
+FINISHED, DIVERGED = "finished.json", "diverged.json"
+LOCK = ".lock"
+LEFTOVERS = ".*.tmp"  # of `dnnlib.atomic_write`
+EVENTS = "events.out.tfevents.*"
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """Files with thousands of images in their name, six digits; `others` are endings that count in reading."""
+
+    prefix: str
+    ending: str
+    others: tuple[str, ...] = ()
+
+    def name(self, nimg: int) -> str:
+        """The name of the file after `nimg` images."""
+        return f"{self.prefix}{nimg // 1000:06d}{self.ending}"
+
+    def nimg(self, name: str) -> int | None:
+        """The images that a name tells of, None for other names."""
+        endings = "|".join(map(re.escape, (self.ending, *self.others)))
+        match = re.fullmatch(rf"{re.escape(self.prefix)}(\d+)({endings})", name)
+        return int(match.group(1)) * 1000 if match else None
+
+    def find(self, folder: Path) -> dict[int, Path]:
+        """The files of a folder by images, in their order."""
+        found = {}
+        for ending in (*self.others, self.ending):  # of two with the same count the project's own
+            for path in folder.glob(f"{self.prefix}*{ending}"):
+                found[self.nimg(path.name)] = path
+        return {nimg: found[nimg] for nimg in sorted(nimg for nimg in found if nimg is not None)}
+
+
+SNAPSHOTS = Numbered("network-snapshot-", ".safetensors", others=(".pkl",))  # the reference's are pickles
+FAKES = Numbered("fakes", ".png")
+
+
+def metric_file(metric: str) -> str:
+    """The file of a metric's results."""
+    return f"metric-{metric}.jsonl"
+
+
+def metric_of(name: str) -> str:
+    """The inverse of `metric_file`."""
+    return name.removeprefix("metric-").removesuffix(".jsonl")
