@@ -16,7 +16,7 @@ ALLOWED = {
     "rooted": set(),
     "dnnlib": set(),
     "torch_utils": {"dnnlib"},
-    "metrics": {"dnnlib", "torch_utils", "training.dataset", "training.snapshot", "training.networks"},
+    "metrics": {"dnnlib", "torch_utils", "training.dataset", "training.snapshot", "training.networks", "training.run_dir"},
     "training": {"dnnlib", "torch_utils", "rooted", "metrics"},
     "generation": {"dnnlib", "torch_utils", "training.snapshot", "training.networks"},
     "projection": {"dnnlib", "torch_utils", "training.snapshot", "training.networks"},

@@ -92,7 +92,7 @@ def load_design(outdir: Path) -> Design | None:
 
 def save_design(outdir: Path, design: Design) -> None:
     """Write the design beside its runs."""
-    write_json(outdir / FILE, design)
+    write_json(outdir / FILE, design.to_dict())
 
 
 def reconcile(kept: Design | None, wanted: Design) -> Design:
