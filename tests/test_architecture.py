@@ -16,12 +16,14 @@ ALLOWED = {
     "rooted": set(),
     "dnnlib": set(),
     "torch_utils": {"dnnlib"},
-    "metrics": {"dnnlib", "torch_utils", "training.dataset", "training.snapshot", "training.networks", "training.run_dir"},
+    "metrics": {
+        "dnnlib", "torch_utils", "training.dataset", "training.networks", "training.run_dir", "training.snapshot",
+    },
     "training": {"dnnlib", "torch_utils", "rooted", "metrics"},
     "generation": {"dnnlib", "torch_utils", "training.snapshot", "training.networks"},
     "projection": {"dnnlib", "torch_utils", "training.snapshot", "training.networks"},
     "comparison": {"dnnlib", "torch_utils", "rooted", "metrics", "projection", "training"},
-}
+}  # fmt: skip
 # The paper's experiments are programs of their own: they may use files and checkpoints of the project.
 EXPERIMENTS = {"rooted", "dnnlib", "torch_utils"}
 
