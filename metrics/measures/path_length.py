@@ -15,6 +15,7 @@ from metrics.measures.metric import COUNT, Metric, Numbers, Replicates
 from metrics.processes import BLOCK, blocks_in_order
 from metrics.randomness import PATH_NOISE, PATH_POSITIONS, stream
 from metrics.settings import ShowProgress
+from torch_utils.slerp import slerp
 
 EPSILON = 1e-4
 DISTANCE_RESOLUTION = 256
@@ -46,15 +47,6 @@ def mean_path_length(lengths: np.ndarray) -> float:
     low = np.percentile(lengths, 1, method="lower")
     high = np.percentile(lengths, 99, method="higher")
     return float(lengths[(lengths >= low) & (lengths <= high)].mean())
-
-
-def slerp(a: torch.Tensor, b: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-    """Spherical interpolation of the directions of rows [N, D], t [N, 1]; unit vectors."""
-    a, b = F.normalize(a, dim=-1), F.normalize(b, dim=-1)
-    cosine = (a * b).sum(dim=-1, keepdim=True)
-    orthogonal = F.normalize(b - cosine * a, dim=-1)
-    angle = t * cosine.clamp(-1, 1).arccos()
-    return F.normalize(a * angle.cos() + orthogonal * angle.sin(), dim=-1)
 
 
 def _block_lengths(spec: "PathLength", generated: GeneratedImages, detector: Detector, block: int) -> torch.Tensor:

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from metrics.features.sampling import GeneratedImages
-from metrics.measures.path_length import _prepare, mean_path_length, path_lengths, slerp
+from metrics.measures.path_length import _prepare, mean_path_length, path_lengths
 from metrics.names import parse_metric
+from torch_utils.slerp import slerp
 
 CPU = torch.device("cpu")
 
