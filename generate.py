@@ -136,14 +136,15 @@ def main(
     if projected_noise is not None:
         load_noise(projected_noise, renderer.G)
     if mix_rows and mix_cols:
-        draw_mixing(renderer, text, mix_rows, mix_cols, mix_layers, outdir)
+        written = draw_mixing(renderer, text, mix_rows, mix_cols, mix_layers, outdir)
     elif video:
         columns, rows = grid or (1, 1)
-        draw_video(renderer, source, motion, columns, rows or 1, outdir / f"interpolation.{video}")
+        written = draw_video(renderer, source, motion, columns, rows or 1, outdir / f"interpolation.{video}")
     elif grid:
-        draw_grid(renderer, text, source, *grid, outdir / "grid.png")
+        written = draw_grid(renderer, text, source, *grid, outdir / "grid.png")
     else:
-        draw_pictures(renderer, text, source, outdir)
+        written = draw_pictures(renderer, text, source, outdir)
+    click.echo(written)
 
 
 def prepare(

@@ -19,7 +19,7 @@ from generation.output import draw_mixing
 def main(rows: list[int], cols: list[int], styles: list[int] | None, outdir: Path, **options: Any) -> None:
     """Write a picture for each pair of row and column, and all of them in grid.png."""
     renderer, text = prepare(outdir=outdir, **options)
-    draw_mixing(renderer, text, rows, cols, styles, outdir, "--styles")
+    click.echo(draw_mixing(renderer, text, rows, cols, styles, outdir, "--styles"))
 
 
 if __name__ == "__main__":

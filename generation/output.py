@@ -1,11 +1,11 @@
-"""Files from a renderer: single pictures, grids, style mixing and videos, each with a line on what was written."""
+"""Files from a renderer: single pictures, grids, style mixing and videos, each returning a line on what was written."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import click
 import torch
+from tqdm import tqdm
 
 from dnnlib import UserError
 from generation.interpolation import path_through
@@ -36,21 +36,21 @@ class Source:
         return None if self.projected else self.seeds
 
 
-def draw_pictures(renderer: Renderer, text: Text, source: Source, outdir: Path) -> None:
+def draw_pictures(renderer: Renderer, text: Text, source: Source, outdir: Path) -> str:
     """Write `seed0000.png` by seed, or `proj00.png` by position in the projected latents."""
     ws = source.ws(renderer)
     if source.projected:
         names = [(f"proj{index:02d}.png", {**text, "projected_w": str(index)}) for index in range(len(ws))]
     else:
         names = [(f"seed{seed:04d}.png", {**text, "seed": str(seed)}) for seed in source.seeds]
-    with click.progressbar(length=len(ws), label="Drawing") as bar:
+    with tqdm(total=len(ws), unit="img", disable=None) as bar:
         for (name, note), picture in zip(names, renderer.pictures(ws, source.noise_seeds()), strict=True):
             save_image(outdir / name, picture, note)
             bar.update(1)
-    click.echo(f"{len(ws)} pictures in {outdir}")
+    return f"{len(ws)} pictures in {outdir}"
 
 
-def draw_grid(renderer: Renderer, text: Text, source: Source, columns: int, rows: int | None, path: Path) -> None:
+def draw_grid(renderer: Renderer, text: Text, source: Source, columns: int, rows: int | None, path: Path) -> str:
     """Write one picture of columns x rows cells in reading order; as many rows as needed if `rows` is None."""
     ws = source.ws(renderer)
     if rows is not None and len(ws) != columns * rows:
@@ -59,7 +59,7 @@ def draw_grid(renderer: Renderer, text: Text, source: Source, columns: int, rows
         text = {**text, "seeds": ",".join(map(str, source.seeds))}
     pictures = torch.stack(list(renderer.pictures(ws, source.noise_seeds())))
     save_image(path, make_grid(pictures, columns), text)
-    click.echo(f"{len(ws)} pictures in {path}")
+    return f"{len(ws)} pictures in {path}"
 
 
 def draw_mixing(
@@ -70,7 +70,7 @@ def draw_mixing(
     layers: Sequence[int] | None,
     outdir: Path,
     flag: str = "--mix-layers",
-) -> None:
+) -> str:
     """Write `<row>-<column>.png` for each pair, `<seed>-<seed>.png` for each seed by itself, and `grid.png`.
 
     `layers` are those taken from the column; None for the first seven. `flag` is where they were given.
@@ -84,7 +84,7 @@ def draw_mixing(
     cells = mixing_grid(pictures, rows, columns)
     note = {"row_seeds": ",".join(map(str, rows)), "column_seeds": ",".join(map(str, columns))}
     save_image(outdir / "grid.png", make_grid(cells, len(columns) + 1), {**text, **note})
-    click.echo(f"{len(pictures)} pictures and grid.png in {outdir}")
+    return f"{len(pictures)} pictures and grid.png in {outdir}"
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Motion:
     loop: bool = True
 
 
-def draw_video(renderer: Renderer, source: Source, motion: Motion, columns: int, rows: int, path: Path) -> None:
+def draw_video(renderer: Renderer, source: Source, motion: Motion, columns: int, rows: int, path: Path) -> str:
     """Write a video between pictures; with several cells each has its share of them, first cell first."""
     if motion.space == "w":
         keys = source.ws(renderer)
@@ -114,9 +114,9 @@ def draw_video(renderer: Renderer, source: Source, motion: Motion, columns: int,
     keys = keys.reshape(cells, len(keys) // cells, *keys.shape[1:]).transpose(0, 1)
     on_sphere = motion.space == "z"
     points = path_through(keys, motion.frames, loop=motion.loop, curve=motion.curve, on_sphere=on_sphere)
-    with click.progressbar(length=len(points), label="Drawing") as bar:
+    with tqdm(total=len(points), unit="frame", disable=None) as bar:
         count = write_video(path, _frames(renderer, points, columns, on_sphere, bar.update), motion.fps)
-    click.echo(f"{count} frames in {path}")
+    return f"{count} frames in {path}"
 
 
 def _frames(

@@ -1,11 +1,11 @@
 """Features of real images on disk, keyed by what they were computed from."""
 
 import hashlib
+import logging
 import os
 from dataclasses import astuple, dataclass
 from pathlib import Path
 
-import click
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -13,6 +13,7 @@ import safetensors.numpy
 from dnnlib import UserError, atomic_write
 from dnnlib.download import default_cache_dir
 
+_log = logging.getLogger("metrics")
 _FORMAT = 2
 
 
@@ -83,8 +84,9 @@ class FeatureCache:
     def _tell(self, reason: str) -> None:
         if not self._told:
             self._told = True
-            click.echo(
-                f"note: features of real images are not cached, as {self.folder} cannot be used ({reason}); "
+            _log.warning(
+                "note: features of real images are not cached, as %s cannot be used (%s); "
                 "set DNNLIB_CACHE_DIR to another folder",
-                err=True,
+                self.folder,
+                reason,
             )
