@@ -91,7 +91,7 @@ def _run(options: TrainingOptions, world: "World", watch: "Watch") -> int:
         watch.report = session.run.record
         training = None
         try:
-            training = TrainingRun(session.config, session.run, world, housekeeping)
+            training = TrainingRun(session.config, session.dataset, session.run, world, housekeeping)
             for line in session.introduction:
                 training.log(line)
             if training.train(stop):

@@ -68,8 +68,8 @@ def _one_step(options: dict[str, Any], device: str, sender: Any) -> None:
         random = np.random.RandomState(0)
         for number in range(8):
             Image.fromarray(random.randint(0, 256, (resolution, resolution, 3), np.uint8)).save(data / f"{number}.png")
-        config, _ = resolve(TrainingOptions(**flags, data=str(data)), 1)
-        training = TrainingRun(config, RunDir(Path(folder)), World(), Housekeeping(progress_bar=False))
+        config, dataset = resolve(TrainingOptions(**flags, data=str(data)), 1)
+        training = TrainingRun(config, dataset, RunDir(Path(folder)), World(), Housekeeping(progress_bar=False))
         parameters = count_parameters(config)
         if options.get("aug") != "noaug":
             training.augment.p.fill_(0.5)

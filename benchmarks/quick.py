@@ -127,7 +127,7 @@ def continuation(device: torch.device) -> str:
     run = build(resolution(device), BATCH, "fp32", device.type, cuda_graphs=False)
     run._step()
     run.checkpoints.save(run.progress.nimg)
-    again = TrainingRun(run.config, run.run, World(), Housekeeping(progress_bar=False))
+    again = TrainingRun(run.config, run.dataset, run.run, World(), Housekeeping(progress_bar=False))
     assert again.continued
     before = flat(again.G)
     run._step()

@@ -33,9 +33,9 @@ from training.training_loop import Housekeeping, TrainingRun
 def main(repeats: int, preset: str, steps: int, outdir: str | None) -> None:
     """Print medians, and the share of the training time that saving takes at the default interval."""
     keep_freed_memory()
-    config, _ = resolve(TrainingOptions(preset=None if preset == "none" else preset, metrics=()), 1)
+    config, dataset = resolve(TrainingOptions(preset=None if preset == "none" else preset, metrics=()), 1)
     with tempfile.TemporaryDirectory(dir=outdir) as folder:
-        training = TrainingRun(config, RunDir(Path(folder)), World(), Housekeeping(progress_bar=False))
+        training = TrainingRun(config, dataset, RunDir(Path(folder)), World(), Housekeeping(progress_bar=False))
         networks = {"G": training.G, "D": training.D, "G_ema": training.G_ema}
         for _ in range(min(steps, 4)):
             training._step()

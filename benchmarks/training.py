@@ -68,7 +68,6 @@ def convolution_rate(config, device: torch.device, repeats: int, cpu_time: bool)
 def build(resolution: int, batch: int | None, precision: str, device: str, cuda_graphs: bool):
     """A training run of the `auto` configuration on random images."""
     from torch_utils.distributed import World
-    from training import setup
     from training.config.resolve import resolve
     from training.dataset import ImageDataset
     from training.options import TrainingOptions
@@ -77,7 +76,6 @@ def build(resolution: int, batch: int | None, precision: str, device: str, cuda_
 
     images = np.random.RandomState(0).randint(0, 255, (64, 3, resolution, resolution), np.uint8)
     dataset = ImageDataset.from_arrays(images, name="noise")
-    setup.ImageDataset = lambda **_: dataset
     flags = {"precision": precision, "device": device, "metrics": (), "aug": "fixed", "p": 0.2, "batch": batch}
     flags["cuda_graphs"] = cuda_graphs
     config, _ = resolve(TrainingOptions(**flags), 1)
@@ -91,7 +89,7 @@ def build(resolution: int, batch: int | None, precision: str, device: str, cuda_
         size = auto_config(resolution, 1).batch
         config = dataclasses.replace(config, batch_size=size, batch_gpu=size)
     config = dataclasses.replace(config, **networks)
-    return TrainingRun(config, RunDir(Path(tempfile.mkdtemp())), World(), Housekeeping(progress_bar=False))
+    return TrainingRun(config, dataset, RunDir(Path(tempfile.mkdtemp())), World(), Housekeeping(progress_bar=False))
 
 
 def measure(

@@ -40,7 +40,7 @@ def choose_targets(design: Design, run: Run, count: int) -> list[Target]:
     everything = ImageDataset(options["path"], use_labels=labelled)
     seen: set[bytes] = set()
     if design.subset is not None and design.subset < len(everything):
-        subset = ImageDataset(options["path"], max_size=design.subset, random_seed=options.get("random_seed", 0))
+        subset = everything.subset(design.subset, options.get("random_seed", 0), xflip=False)
         seen = {_digest(subset.image(i)) for i in range(len(subset))}
     targets: list[Target] = []
     for i in np.random.RandomState(0).permutation(len(everything)):

@@ -193,21 +193,16 @@ def _selected(path: str | None, known: dict[str, Any], request: Request, generat
     """The images at `path`: the subset of the training, unless they are other images or too few for it."""
     trained_with = bool(known.get("xflip"))
     xflip = trained_with if request.mirror is None else request.mirror
-    options = {"resolution": generator.img_resolution, "use_labels": generator.c_dim > 0}
     size, seed = known.get("max_size"), known.get("random_seed") or 0
-    whole = _open("--data", path, xflip=xflip, **options)
+    whole = _open("--data", path, xflip=xflip, resolution=generator.img_resolution, use_labels=generator.c_dim > 0)
     count = len(whole) // (2 if xflip else 1)
     if size is None or size == count:
         return whole
     if size < count:
-        subset = _open("--data", path, xflip=trained_with, max_size=size, random_seed=seed, **options)
+        subset = whole.subset(size, seed, xflip=trained_with)
         expected = known.get("content_hash")
         if request.data is None or expected in (None, subset.content_hash()):
-            return (
-                subset
-                if xflip == trained_with
-                else _open("--data", path, xflip=xflip, max_size=size, random_seed=seed, **options)
-            )
+            return subset if xflip == trained_with else whole.subset(size, seed, xflip=xflip)
     _note(
         request,
         f"{path} is not the data of the training, of which {size} images were used; all its {count} are taken",

@@ -8,7 +8,7 @@ from dnnlib import UserError
 from torch_utils.distributed import World
 from torch_utils.ops import describe_implementations
 from training.config import TrainingConfig, load_config
-from training.config.continuing import check_dataset_unchanged, extend
+from training.config.continuing import extend, open_unchanged
 from training.config.resolve import resolve
 from training.dataset import ImageDataset
 from training.dataset.builtin_faces import BUILTIN_FACES
@@ -22,11 +22,13 @@ class Session:
     """A locked run directory and what is to be trained in it.
 
     Attributes:
+        dataset: the images, opened once for all of the run.
         extended: whether the options ask for more than the finished run has.
         introduction: lines for the log before the first step.
     """
 
     config: TrainingConfig
+    dataset: ImageDataset
     run: RunDir
     extended: bool = False
     introduction: list[str] = field(default_factory=list)
@@ -44,7 +46,7 @@ def begin(options: TrainingOptions, world: World) -> Session:
     outdir = Path(options.outdir or DEFAULTS.outdir)
     run_dir = Path(options.run_dir) if options.run_dir else None
     if options.dry_run:
-        return Session(config, RunDir(run_dir or outdir))
+        return Session(config, dataset, RunDir(run_dir or outdir))
     _check_same_everywhere(config, world)
     # A restart by torchrun repeats the command, but goes on with the run.
     new = bool(options.new) and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
@@ -58,13 +60,13 @@ def begin(options: TrainingOptions, world: World) -> Session:
     # Only the main process makes and locks the folder; the others learn its name, or the error.
     path, notes = world.main_only(open_folder)
     run = opened[0] if opened else RunDir(Path(path))
-    return Session(config, run, introduction=_introduction(config, run, dataset) + notes)
+    return Session(config, dataset, run, introduction=_introduction(config, run, dataset) + notes)
 
 
 def _continue(path: Path, options: TrainingOptions, world: World) -> Session:
     old = world.main_only(lambda: load_config(path))
     config = extend(old, options, world.size)
-    world.together(lambda: check_dataset_unchanged(config))
+    dataset = world.together(lambda: open_unchanged(config))
     run = RunDir(path)
     extended = config.total_kimg > old.total_kimg
 
@@ -80,7 +82,7 @@ def _continue(path: Path, options: TrainingOptions, world: World) -> Session:
             run.reopen()
         return _take_over(run, config)
 
-    return Session(config, run, extended, [f"run directory: {path}", *world.main_only(take)])
+    return Session(config, dataset, run, extended, [f"run directory: {path}", *world.main_only(take)])
 
 
 def _check_same_everywhere(config: TrainingConfig, world: World) -> None:

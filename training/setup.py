@@ -17,11 +17,6 @@ def set_backends(config: TrainingConfig) -> None:
     torch.backends.cudnn.benchmark = config.precision.cudnn_benchmark
 
 
-def open_dataset(config: TrainingConfig) -> ImageDataset:
-    """The training set."""
-    return ImageDataset(**vars(config.training_set_kwargs))
-
-
 def build_networks(config: TrainingConfig, device: torch.device) -> tuple[Generator, Discriminator, Generator]:
     """G, D and G_ema with the weights that the seed determines, whatever the loss and the device.
 

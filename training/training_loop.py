@@ -22,6 +22,7 @@ from training import memory
 from training.augment import AUGPIPES, AugmentPipe
 from training.augment.ada import AdaController
 from training.config import TrainingConfig
+from training.dataset import ImageDataset
 from training.dataset.image_stream import ImageStream
 from training.health import MAX_SKIPPED_IN_ROW, HealthMonitor
 from training.objective import Objective
@@ -36,7 +37,6 @@ from training.setup import (
     build_networks,
     count_parameters,
     fake_label_source,
-    open_dataset,
     set_backends,
 )
 
@@ -64,6 +64,7 @@ class TrainingRun:
 
     Args:
         config: what is trained.
+        dataset: the images that it names.
         run: the run directory, locked by the main process.
         world: this process among all of the run.
         housekeeping: what does not change the result.
@@ -72,8 +73,11 @@ class TrainingRun:
         UserError: whatever a user can mend.
     """
 
-    def __init__(self, config: TrainingConfig, run: RunDir, world: World, housekeeping: Housekeeping) -> None:
-        self.config, self.run, self.world, self.housekeeping = config, run, world, housekeeping
+    def __init__(
+        self, config: TrainingConfig, dataset: ImageDataset, run: RunDir, world: World, housekeeping: Housekeeping
+    ) -> None:
+        self.config, self.dataset, self.run = config, dataset, run
+        self.world, self.housekeeping = world, housekeeping
         self.device = choose_device(config.device, world.local_rank)
         set_backends(config)
         self.log = run.log if world.is_main else (lambda line: None)
@@ -82,7 +86,6 @@ class TrainingRun:
         parameters = count_parameters(config)
         self._log_memory(*memory.advice(config, parameters, self.device, world.local_size))
         self.expected_memory = memory.estimate(config, parameters).total(config.batch_gpu)
-        self.dataset = open_dataset(config)
         self.stream = ImageStream(self.dataset, seed=config.random_seed, workers=config.workers, device=self.device)
         self.G, self.D, self.G_ema = build_networks(config, self.device)
         G_flat, D_flat = FlatParameters(self.G), FlatParameters(self.D)

@@ -17,6 +17,7 @@ from PIL import Image
 
 import dnnlib.files
 import train
+from training.dataset import files, source
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = [
@@ -240,6 +241,25 @@ def test_a_run_goes_on_from_another_folder_and_with_data_that_moved(tmp_path, mo
         result = invoke("--continue=../first/run", "--kimg=0.06", f"--data={other}")
         assert_one_line(result, f"{other} does not hold the images that this run began with")
     assert data() == str(second / "images.zip")
+
+
+def test_the_data_set_is_opened_once(tmp_path, monkeypatch):
+    """By a new run, by one that goes on, and also where a metric wants all the images of a subset, mirrored or not."""
+    opened = []
+
+    def open_files(path):
+        opened.append(path)
+        return files.open_files(path)
+
+    monkeypatch.setattr(source, "open_files", open_files)
+    data = make_zip(tmp_path / "data.zip", good_files(12))
+    flags = ["--subset=8", "--mirror=1", "--metrics=swd8_full,swd8_train,swd8", "--snap=1"]
+    result = invoke(f"--data={data}", f"--run-dir={tmp_path / 'run'}", *TINY, *flags)
+    assert result.exit_code == 0, result.output
+    assert len(opened) == 1
+    result = invoke(f"--continue={tmp_path / 'run'}", "--kimg=0.04")
+    assert result.exit_code == 0, result.output
+    assert len(opened) == 2
 
 
 def test_the_same_command_finds_its_run_when_the_data_moved(tmp_path):

@@ -44,15 +44,18 @@ class TinyRuns:
         self.folder = folder
 
     def config(self, **options: Any):
-        return resolve(TrainingOptions(**{**TINY, **options}), 1)[0]
+        return self._resolve(**options)[0]
+
+    def _resolve(self, **options: Any):
+        return resolve(TrainingOptions(**{**TINY, **options}), 1)
 
     def open(self, name: str = "run", *, housekeeping: dict[str, Any] | None = None, **options: Any) -> TrainingRun:
         """A session of the run `name`: from its newest checkpoint, or a new run."""
-        config = self.config(**options)
+        config, dataset = self._resolve(**options)
         run = RunDir(self.folder / name)
         run.path.mkdir(exist_ok=True)
         run.write_options(config.to_dict())
-        return TrainingRun(config, run, World(), Housekeeping(progress_bar=False, **(housekeeping or {})))
+        return TrainingRun(config, dataset, run, World(), Housekeeping(progress_bar=False, **(housekeeping or {})))
 
     def train(self, name: str = "run", steps: int | None = None, **options: Any) -> TrainingRun:
         """Train for `steps` steps, or to the end."""

@@ -31,13 +31,13 @@ class Never:
 
 def open_session(folder: Path, here: World, flags: dict[str, Any]) -> TrainingRun:
     """A session of the run with these flags."""
-    config = here.together(lambda: resolve(TrainingOptions(**{**FLAGS, **flags}), here.size))[0]
+    config, dataset = here.together(lambda: resolve(TrainingOptions(**{**FLAGS, **flags}), here.size))
     run = RunDir(folder)
     if here.is_main:
         run.path.mkdir(exist_ok=True)
         run.write_options(config.to_dict())
     here.barrier()
-    return TrainingRun(config, run, here, Housekeeping(progress_bar=False))
+    return TrainingRun(config, dataset, run, here, Housekeeping(progress_bar=False))
 
 
 def gradients(folder: Path, here: World, **flags: Any) -> dict[str, torch.Tensor]:

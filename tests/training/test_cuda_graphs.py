@@ -209,8 +209,8 @@ if sys.argv[1] == "inside":  # the check before the capture is left out
 flags = {"cbase": 128, "cmax": 8, "batch": 8, "kimg": 1, "metrics": (), "device": "cuda", "precision": "fp32"}
 gradients = []
 for graphs in (True, False):
-    config, _ = resolve(TrainingOptions(**flags, cuda_graphs=graphs), 1)
-    run = TrainingRun(config, RunDir(Path(tempfile.mkdtemp())), World(), Housekeeping(progress_bar=False))
+    config, dataset = resolve(TrainingOptions(**flags, cuda_graphs=graphs), 1)
+    run = TrainingRun(config, dataset, RunDir(Path(tempfile.mkdtemp())), World(), Housekeeping(progress_bar=False))
     lines = []
     run.runner._log = lines.append
     observe = run.objective.observe_signs

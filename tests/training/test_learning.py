@@ -12,7 +12,6 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from rooted import adversarial_loss
 from torch_utils.distributed import World
-from training import setup
 from training.config import (
     AdamOptions,
     AugmentOptions,
@@ -48,9 +47,8 @@ def _curve(folder: Path, metric: str) -> list[float]:
     [adversarial_loss("ce"), adversarial_loss("rlo", k=11), adversarial_loss("rlo", k=2, form="convex")],
     ids=["ce", "rlo11-bounded", "rlo2-convex"],
 )
-def test_fakes_move_towards_the_data(tmp_path, monkeypatch, loss):
-    images = _ramps()
-    monkeypatch.setattr(setup, "ImageDataset", lambda **_: ImageDataset.from_arrays(images, name="ramps"))
+def test_fakes_move_towards_the_data(tmp_path, loss):
+    dataset = ImageDataset.from_arrays(_ramps(), name="ramps")
     shared = {"img_resolution": 16, "img_channels": 1, "channel_base": 256, "channel_max": 16}
     config = TrainingConfig(
         G_kwargs=GeneratorConfig(**shared, z_dim=16, w_dim=16, mapping_layers=2),
@@ -71,8 +69,8 @@ def test_fakes_move_towards_the_data(tmp_path, monkeypatch, loss):
         metrics=("swd64",),
         grid=(2, 2),
     )
-    run = TrainingRun(config, RunDir(tmp_path), World(), Housekeeping(progress_bar=False))
-    target = torch.from_numpy(images).float().mean(dim=0) / 127.5 - 1
+    run = TrainingRun(config, dataset, RunDir(tmp_path), World(), Housekeeping(progress_bar=False))
+    target = dataset.to_tensor().float().mean(dim=0) / 127.5 - 1
 
     def distance() -> float:
         torch.manual_seed(0)

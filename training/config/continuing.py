@@ -5,7 +5,7 @@ import dataclasses
 from dnnlib import UserError
 from dnnlib.options import options_of
 from torch_utils.devices import choose_device
-from training.config.resolve import check_alone, data_path, resolve_computation
+from training.config.resolve import check_alone, data_path, open_dataset, resolve_computation
 from training.config.schema import TrainingConfig, set_by
 from training.dataset import ImageDataset
 from training.options import DEFAULTS, TrainingOptions
@@ -27,7 +27,7 @@ def extend(config: TrainingConfig, given: TrainingOptions, gpus: int) -> Trainin
                 f"`{name}` cannot change when a run is continued (only {can} can); start a new run with `resume`"
             )
     changes = set_by(TrainingConfig, given)
-    if given.data is not None:  # where the images lie now; `check_dataset_unchanged` makes sure of them
+    if given.data is not None:  # where the images lie now; `open_unchanged` makes sure of them
         changes["training_set_kwargs"] = dataclasses.replace(config.training_set_kwargs, path=data_path(given.data))
     device = choose_device(given.device or config.device).type
     changes |= {"num_gpus": gpus, "device": device}
@@ -43,16 +43,17 @@ def extend(config: TrainingConfig, given: TrainingOptions, gpus: int) -> Trainin
     return dataclasses.replace(config, **changes)
 
 
-def check_dataset_unchanged(config: TrainingConfig) -> None:
-    """Refuse to continue on other images than the run began with.
+def open_unchanged(config: TrainingConfig) -> ImageDataset:
+    """The images that the run began with.
 
     Raises:
         UserError: the data is gone, or has another content.
     """
     # Of whatever resolution: the hash, which covers it, has the better message.
-    dataset = ImageDataset(**{**vars(config.training_set_kwargs), "resolution": None})
+    dataset = open_dataset(config.training_set_kwargs)
     if dataset.content_hash() != config.dataset_hash:
         raise UserError(
             f"`data`: {config.training_set_kwargs.path} does not hold the images that this run began with; bring them "
             "back, say with `data` where they are, or start a new run with `resume`"
         )
+    return dataset

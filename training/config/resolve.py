@@ -49,7 +49,8 @@ def resolve(given: TrainingOptions, gpus: int) -> tuple[TrainingConfig, ImageDat
     loss = _adversarial(chosen)
     if chosen.aug == "fixed" and chosen.p is None:
         raise UserError("`aug`=fixed needs `p`, for example `p`=0.2")
-    dataset, dataset_options = _open_training_data(chosen)
+    options = DatasetOptions(**set_by(DatasetOptions, chosen), path=data_path(chosen.data))
+    dataset = open_dataset(options)
     base = base_config(chosen.cfg, dataset.resolution, gpus)
     chosen = _filled_from(base, chosen, dataset.resolution, gpus)
     G, D = _networks(chosen, given, base, dataset)
@@ -58,7 +59,7 @@ def resolve(given: TrainingOptions, gpus: int) -> tuple[TrainingConfig, ImageDat
         **set_by(TrainingConfig, dataclasses.replace(chosen, metrics=_metrics(chosen.metrics, device))),
         num_gpus=gpus,
         device=device,
-        training_set_kwargs=dataset_options,
+        training_set_kwargs=dataclasses.replace(options, resolution=dataset.resolution),
         G_kwargs=G,
         D_kwargs=D,
         G_opt_kwargs=AdamOptions(lr=chosen.glr),
@@ -134,16 +135,19 @@ def _adversarial(chosen: TrainingOptions) -> AdversarialLoss:
         raise UserError(f"`loss`={chosen.loss} `k`={chosen.k:g} `rlo_form`={chosen.rlo_form}: {error}") from error
 
 
-def _open_training_data(chosen: TrainingOptions) -> tuple[ImageDataset, DatasetOptions]:
-    """The images that the options name, and how to open them again."""
-    options = DatasetOptions(**set_by(DatasetOptions, chosen), path=data_path(chosen.data))
+def open_dataset(options: DatasetOptions) -> ImageDataset:
+    """The training set, of whatever resolution.
+
+    Raises:
+        UserError: there are no such images, or they are too small to train on.
+    """
     dataset = ImageDataset(**{**vars(options), "resolution": None})
     if dataset.resolution < 16:
         raise UserError(
             f"`data`: images of {dataset.resolution} pixels are too small; 16 is the least, "
             "enlarge them with dataset_tool.py"
         )
-    return dataset, dataclasses.replace(options, resolution=dataset.resolution)
+    return dataset
 
 
 def data_path(data: str | None) -> str:

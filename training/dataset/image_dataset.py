@@ -6,41 +6,20 @@ import hashlib
 import os
 import threading
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import psutil
 import torch
 
 from dnnlib import UserError
-from training.dataset.builtin_faces import BUILTIN_FACES, builtin_faces
-from training.dataset.files import (
-    DATASET_JSON,
-    FolderFiles,
-    ZipFiles,
-    image_names,
-    open_files,
-)
-from training.dataset.images import ArrayImages, FileImages, check_square
-from training.dataset.labels import DatasetJson, class_names_of, label_rows
+from training.dataset.images import ArrayImages
+from training.dataset.source import ArraySource, FileSource, open_source
 
 Indices = Sequence[int] | np.ndarray | torch.Tensor
 
 _AUTO_CACHE_BYTES = 1 << 30
 _DECODE_THREADS = 8
-
-
-class _Images(Protocol):
-    """Where decoded images come from: selected images 0 ... N-1, all of `shape`."""
-
-    shape: tuple[int, int, int]
-
-    def __len__(self) -> int: ...
-
-    def decode(self, i: int) -> np.ndarray: ...
-
-    def digest(self, i: int) -> bytes: ...
 
 
 class ImageDataset:
@@ -50,9 +29,10 @@ class ImageDataset:
     top of the folder or zip (see `DatasetJson`). Objects are safe for threads and can be sent to other processes.
 
     Args:
-        path: folder, `.zip` file, or "builtin:faces" (or None): 100 grey faces of 32 x 32 pixels.
+        path: folder, `.zip` file, or "builtin:faces" (or None): 100 grey faces of 32 x 32 pixels; or what
+            `open_source` opened before.
         resolution: expected side length in pixels; None accepts what is there.
-        use_labels: read labels; it is an error if there are none.
+        use_labels: read labels; it is an error if there are none. (What is open already knows its labels.)
         max_size: use a random subset of that many images, drawn by `random_seed` before mirroring, in the files' order.
         xflip: add a mirrored copy of every image.
         random_seed: seed of the subset.
@@ -70,7 +50,7 @@ class ImageDataset:
 
     def __init__(
         self,
-        path: str | os.PathLike | None,
+        path: str | os.PathLike | FileSource | ArraySource | None,
         *,
         resolution: int | None = None,
         use_labels: bool = False,
@@ -79,30 +59,31 @@ class ImageDataset:
         random_seed: int = 0,
         cache: str = "auto",
     ):
-        self.path = BUILTIN_FACES if path is None else str(path)
-        if self.path == BUILTIN_FACES:
-            if use_labels:
-                raise UserError(
-                    "--cond: the built-in faces have no labels; leave --cond out or give labelled images with --data"
-                )
-            self._init_arrays(builtin_faces(), None, "builtin-faces", None, max_size, xflip, random_seed)
-            self._require_resolution(resolution)
-            return
-        files = open_files(path)
-        names = image_names(files.names)
-        if not names:
-            raise UserError(f"--data: {path} holds no images; give a folder or zip with image files in it")
-        labels, class_names, meta = _read_labels(files, names, use_labels)
-        chosen = _subset(len(names), max_size, random_seed, self.path)
-        images = FileImages(files, [names[i] for i in chosen])
-        self._init(images, Path(path).stem, labels[chosen], class_names, meta, xflip)
-        self._is_subset = len(chosen) < len(names)
-        self._require_resolution(resolution)
         if cache not in ("auto", "memory", "none"):
             raise UserError(f"cache must be auto, memory or none, not {cache!r}")
-        self._keep = cache == "memory" or (
-            cache == "auto" and _fits_in_memory(len(images) * int(np.prod(images.shape)))
+        source = path if isinstance(path, FileSource | ArraySource) else open_source(path, use_labels)
+        self.path, self.name, self.meta, self.class_names = source.path, source.name, source.meta, source.class_names
+        chosen = _subset(len(source.labels), max_size, random_seed, source.path)
+        self._source, self._is_subset = source, len(chosen) < len(source.labels)
+        self._images, self._labels, self._xflip = source.choose(chosen), source.labels[chosen], xflip
+        self.image_shape = self._images.shape
+        self.num_channels, _, self.resolution = self.image_shape
+        self.label_dim = self._labels.shape[1]
+        self.has_labels = self.label_dim > 0
+        if resolution is not None and resolution != self.resolution:
+            raise UserError(
+                f"{self.path} has images of {self.resolution} x {self.resolution}, "
+                f"but {resolution} x {resolution} is asked for; "
+                f"resize them with dataset_tool.py --resolution={resolution}x{resolution}"
+            )
+        self._cache = cache
+        self._keep = (
+            isinstance(self._images, ArrayImages)
+            or cache == "memory"
+            or (cache == "auto" and _fits_in_memory(len(chosen) * int(np.prod(self.image_shape))))
         )
+        self._pixels: torch.Tensor | None = None
+        self._lock = threading.Lock()
 
     @classmethod
     def from_arrays(
@@ -112,9 +93,7 @@ class ImageDataset:
         *,
         name: str = "arrays",
         classes: list[str] | None = None,
-        max_size: int | None = None,
-        xflip: bool = False,
-        random_seed: int = 0,
+        **selection: Any,
     ) -> "ImageDataset":
         """Make a data set from images in memory.
 
@@ -123,63 +102,9 @@ class ImageDataset:
             labels: None, class numbers [N] or vectors [N, label_dim].
             name: what to call it in run directories and messages.
             classes: the classes' names.
-            max_size: size of a random subset, as in the constructor.
-            xflip: add a mirrored copy of every image.
-            random_seed: seed of the subset.
+            selection: `max_size`, `xflip`, `random_seed`, as in the constructor.
         """
-        self = cls.__new__(cls)
-        self.path = name
-        self._init_arrays(np.asarray(images), labels, name, classes, max_size, xflip, random_seed)
-        return self
-
-    def _init_arrays(
-        self,
-        images: np.ndarray,
-        labels: np.ndarray | Sequence | None,
-        name: str,
-        classes: list[str] | None,
-        max_size: int | None,
-        xflip: bool,
-        random_seed: int,
-    ) -> None:
-        if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0:
-            raise UserError(f"{name}: images must be uint8 [N, C, H, W] with N >= 1, not {images.dtype} {images.shape}")
-        rows = label_rows(labels, len(images), name)
-        chosen = _subset(len(images), max_size, random_seed, name)
-        self._init(ArrayImages(images[chosen]), name, rows[chosen], classes, {}, xflip)
-        self._is_subset = len(chosen) < len(images)
-        self._keep = True
-
-    def _init(
-        self,
-        images: _Images,
-        name: str,
-        labels: np.ndarray,
-        class_names: list[str] | None,
-        meta: dict[str, Any],
-        xflip: bool,
-    ) -> None:
-        check_square(images.shape, name if isinstance(images, ArrayImages) else images.label(0))
-        self._images = images
-        self._labels = labels
-        self._xflip = xflip
-        self._pixels: torch.Tensor | None = None
-        self._lock = threading.Lock()
-        self.name = name
-        self.meta = meta
-        self.image_shape = images.shape
-        self.num_channels, _, self.resolution = images.shape
-        self.label_dim = labels.shape[1]
-        self.has_labels = self.label_dim > 0
-        self.class_names = class_names_of(class_names, self.label_dim, self.path)
-
-    def _require_resolution(self, resolution: int | None) -> None:
-        if resolution is not None and resolution != self.resolution:
-            raise UserError(
-                f"{self.path} has images of {self.resolution} x {self.resolution}, "
-                f"but {resolution} x {resolution} is asked for; "
-                f"resize them with dataset_tool.py --resolution={resolution}x{resolution}"
-            )
+        return cls(ArraySource(np.asarray(images), labels, name=name, classes=classes), **selection)
 
     def __len__(self) -> int:
         return len(self._images) * (2 if self._xflip else 1)
@@ -228,18 +153,20 @@ class ImageDataset:
         return self._xflip
 
     def whole(self, *, xflip: bool) -> "ImageDataset":
-        """Return the same images without a subset, mirrored or not; metrics compare with those.
+        """Return the same images without a subset, mirrored or not; metrics compare with those."""
+        if self._is_subset:
+            return ImageDataset(self._source, xflip=xflip, cache=self._cache)
+        other = copy.copy(self)
+        other._xflip = xflip
+        return other
+
+    def subset(self, max_size: int, random_seed: int, *, xflip: bool) -> "ImageDataset":
+        """Return a random subset of all the images, as the constructor would choose it; nothing is opened again.
 
         Raises:
-            UserError: a subset of images in memory, whose rest is not here.
+            UserError: there are not as many.
         """
-        if self._is_subset:
-            if self.path != BUILTIN_FACES and isinstance(self._images, ArrayImages):
-                raise UserError(f"{self.name} is a subset of arrays in memory; make it without max_size")
-            return ImageDataset(self.path, use_labels=self.has_labels, xflip=xflip)
-        other = copy.copy(self)
-        other._xflip, other._pixels = xflip, self._pixels
-        return other
+        return ImageDataset(self._source, max_size=max_size, random_seed=random_seed, xflip=xflip, cache=self._cache)
 
     @property
     def in_memory(self) -> bool:
@@ -304,24 +231,6 @@ class ImageDataset:
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
         self._pixels, self._lock = None, threading.Lock()
-
-
-def _read_labels(
-    files: FolderFiles | ZipFiles, names: list[str], use_labels: bool
-) -> tuple[np.ndarray, list[str] | None, dict[str, Any]]:
-    """Return label rows [N, label_dim] of all images, the class names and the rest of `dataset.json`."""
-    content = None
-    if DATASET_JSON in files.names:
-        content = DatasetJson(files.read(DATASET_JSON), f"{files.path}: {DATASET_JSON}")
-    meta = content.meta if content else {}
-    if not use_labels:
-        return np.zeros((len(names), 0), np.float32), None, meta
-    if content is None or content.labels is None:
-        raise UserError(
-            f"--cond: {files.path} has no labels in a {DATASET_JSON}; leave --cond out, "
-            "or make a labelled data set with dataset_tool.py --labels-from=folders"
-        )
-    return content.label_array(names), content.classes, meta
 
 
 def _subset(count: int, max_size: int | None, seed: int, where: str) -> np.ndarray:

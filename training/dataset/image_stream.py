@@ -1,7 +1,6 @@
 """Training images in their order, decoded ahead of time by threads."""
 
 import concurrent.futures
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -57,21 +56,13 @@ class ImageStream:
     def batch(self, first: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the images numbered `first` ... `first + count - 1`: uint8 [N, C, H, W], float32 [N, label_dim].
 
-        Raises:
-            UserError: an image file is damaged or gone; the message names it.
-        """
-        return self.numbers(range(first, first + count))
-
-    def numbers(self, numbers: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return the images with these numbers, in this order: uint8 [N, C, H, W], float32 [N, label_dim].
-
-        For one of several processes, which asks for its share of every batch. The next requests are expected to lie
-        as far ahead of this one as this one lies ahead of the last; if they do not, nothing but speed is lost.
+        Of several processes each asks for its share of every batch. The next requests are expected to lie as far ahead
+        of this one as this one lies ahead of the last; if they do not, nothing but speed is lost.
 
         Raises:
             UserError: an image file is damaged or gone; the message names it.
         """
-        wanted = np.asarray(numbers, dtype=np.int64)
+        wanted = np.arange(first, first + count)
         indices = image_index(wanted, len(self._dataset), self._seed)
         if self._resident is not None:
             return _pick(*self._resident, torch.from_numpy(indices))
