@@ -1,7 +1,7 @@
 """How far Frechet and kernel distances are off at few images: measured on photographs, with the truth known.
 
-    python benchmarks/fid_bias.py --data=faces64.zip --out=docs/results/fid-bias
-    python benchmarks/fid_bias.py --data=faces64.zip --out=fid-bias-inception --detector=inception
+    python -m benchmarks.fid_bias --data=faces64.zip --out=docs/results/fid-bias
+    python -m benchmarks.fid_bias --data=faces64.zip --out=fid-bias-inception --detector=inception
 
 The real set is all photographs. A "generator" draws n of them at random with replacement: it is perfect, and its
 true distance is 0. A second one draws them slightly blurred; its true distance is that of all blurred photographs.
@@ -9,7 +9,6 @@ By default features stand in for Inception's, whose weights need a download: tho
 """
 
 import json
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,8 +18,6 @@ import click
 import numpy as np
 import torch
 import torch.nn.functional as F
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dnnlib.cli import Command, door
 from metrics.detectors.registry import open_detector
@@ -185,7 +182,7 @@ def main(data: str, out: str, detector: str, width: int, draws: int, redraw: boo
     by_name, described = extractors(detector, faces, width)
     flags = f"--detector={Path(detector).name} --width={width} --draws={draws}"
     results = {
-        "command": f"python benchmarks/fid_bias.py --data={Path(data).name} --out={out} {flags}",
+        "command": f"python -m benchmarks.fid_bias --data={Path(data).name} --out={out} {flags}",
         "data": {"name": dataset.name, "images": len(dataset), "content_hash": dataset.content_hash()},
         "detector": described,
         "counts": COUNTS,

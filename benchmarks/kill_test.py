@@ -1,7 +1,7 @@
 """Kill training runs with SIGKILL at random moments, continue them, and compare with a run that was left alone.
 
-    python benchmarks/kill_test.py --runs=30
-    python benchmarks/kill_test.py --runs=30 --precision=bf16
+    python -m benchmarks.kill_test --runs=30
+    python -m benchmarks.kill_test --runs=30 --precision=bf16
 
 Every run is a tiny configuration on the built-in faces, with a checkpoint at every step, so that many kills fall
 inside a save; every second kill waits for a checkpoint that is being written. A run passes if its networks, its
@@ -21,8 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch_utils.checkpoint import list_checkpoints, unpack
 from training.run_dir import SNAPSHOTS, RunDir, names

@@ -1,7 +1,7 @@
 """Time and memory of the rooted losses beside `torch.nn.functional.cross_entropy`, as JSON lines.
 
-    python benchmarks/losses.py                                       # the CPU, eager
-    python benchmarks/losses.py --device=cuda --compile --dtype=float32 --dtype=bfloat16 --json=losses.json
+    python -m benchmarks.losses                                       # the CPU, eager
+    python -m benchmarks.losses --device=cuda --compile --dtype=float32 --dtype=bfloat16 --json=losses.json
 
 Per shape and loss one line: median, fastest and quartiles of forward + backward in milliseconds, the median of the
 ratio to cross-entropy in the same round, and the bytes of size (N, C) or more that are kept for the backward pass.
@@ -10,7 +10,6 @@ The losses take turns within a round, so that slow spells of the machine meet al
 
 import json
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,8 +17,6 @@ from pathlib import Path
 import click
 import torch
 import torch.nn.functional as F
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dnnlib.cli import door
 from dnnlib.errors import UserError

@@ -1,12 +1,11 @@
 """Measure the memory of the first training step, which has every phase, beside the estimate of training/memory.py.
 
-    python benchmarks/memory.py
+    python -m benchmarks.memory
 
 Every configuration runs in a process of its own; on the CPU the peak is that of the process (VmHWM).
 """
 
 import multiprocessing
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ from typing import Any
 import click
 import numpy as np
 from PIL import Image
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 CONFIGURATIONS = [
     {"resolution": 32, "cbase": 1024, "cmax": 128, "batch": 16},

@@ -1,6 +1,6 @@
 """What evaluation costs beyond the generator's and the detector's own time.
 
-    OMP_NUM_THREADS=1 python benchmarks/metrics.py --images=10000 --out=docs/results/metrics-speed.json
+    OMP_NUM_THREADS=1 python -m benchmarks.metrics --images=10000 --out=docs/results/metrics-speed.json
 
 A small generator of 64 x 64 images and a stand-in detector are timed on their own, then as parts of
 `metrics.compute`, real features from the cache. The stand-in is far cheaper than Inception, so the share of everything
@@ -10,7 +10,6 @@ else is larger here than with the real one. With one thread the processor time s
 import itertools
 import json
 import os
-import sys
 import tempfile
 import time
 import warnings
@@ -20,8 +19,6 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import metrics
 from metrics.detectors.registry import open_detector

@@ -1,6 +1,6 @@
 """The operators at every shape of the `auto` configurations, beside memory copies and convolutions, in one run.
 
-    python benchmarks/ops.py --out=docs/results/ops-cpu
+    python -m benchmarks.ops --out=docs/results/ops-cpu
 
 writes ops-cpu.json and ops-cpu.md. For every shape: time of the forward pass, the gradient and the gradient of the
 gradient, and the rate of the bytes that must move at least (each input read once, each result written once) as a
@@ -19,18 +19,15 @@ import click
 import torch
 import torch.nn.functional as F
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from dnnlib import atomic_write  # noqa: E402
-from dnnlib.cli import IntegerRanges, door  # noqa: E402
-from torch_utils.allocator import keep_freed_memory  # noqa: E402
-from torch_utils.devices import choose_device  # noqa: E402
-from torch_utils.environment import provenance  # noqa: E402
-from torch_utils.ops import describe_implementations, use_implementation  # noqa: E402
-from torch_utils.ops.bias_act import bias_act  # noqa: E402
-from torch_utils.ops.grid_sample import grid_sample  # noqa: E402
-from torch_utils.ops.upfirdn2d import downsample2d, setup_filter, upfirdn2d, upsample2d  # noqa: E402
+from dnnlib import atomic_write
+from dnnlib.cli import IntegerRanges, door
+from torch_utils.allocator import keep_freed_memory
+from torch_utils.devices import choose_device
+from torch_utils.environment import provenance
+from torch_utils.ops import describe_implementations, use_implementation
+from torch_utils.ops.bias_act import bias_act
+from torch_utils.ops.grid_sample import grid_sample
+from torch_utils.ops.upfirdn2d import downsample2d, setup_filter, upfirdn2d, upsample2d
 
 Operator = Callable[[torch.Tensor], torch.Tensor]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

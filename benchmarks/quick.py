@@ -1,6 +1,6 @@
 """Whether anything is broken, in less than a minute: kernels, training steps, graphs, continuation, generation.
 
-    python benchmarks/quick.py --device=cuda --json=quick.json
+    python -m benchmarks.quick --device=cuda --json=quick.json
 
 Each check says `ok` or `FAILED`, its seconds and one line; the others run all the same. The exit status is 1 if any
 failed. The kernels that it compiles are in the cache afterwards, so that what follows does not wait for them.
@@ -16,8 +16,6 @@ from pathlib import Path
 
 import click
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import synchronize
 from benchmarks.training import build

@@ -1,21 +1,18 @@
 """Measure what saving costs: the time of a checkpoint and of a network snapshot beside that of a training step.
 
-    python benchmarks/saving.py
-    python benchmarks/saving.py --preset=none --steps=1     # the large networks of the `auto` configuration
+    python -m benchmarks.saving
+    python -m benchmarks.saving --preset=none --steps=1     # the large networks of the `auto` configuration
 
 On the built-in faces. The share is of the time between two checkpoints.
 """
 
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import click
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from torch_utils.allocator import keep_freed_memory
 from torch_utils.distributed import World

@@ -1,6 +1,6 @@
 """Throughput of generation and projection, and start-up times.
 
-python benchmarks/tools.py --resolutions=32,256 --json=tools.json
+python -m benchmarks.tools --resolutions=32,256 --json=tools.json
 """
 
 import json
@@ -14,15 +14,12 @@ import click
 import numpy as np
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.measuring import seconds  # noqa: E402
-from projection import project  # noqa: E402
-from torch_utils.devices import choose_device  # noqa: E402
-from torch_utils.environment import provenance  # noqa: E402
-from training.config.number_format import resolve_precision  # noqa: E402
-from training.networks import Generator, GeneratorConfig, set_precision  # noqa: E402
+from benchmarks.measuring import seconds
+from projection import project
+from torch_utils.devices import choose_device
+from torch_utils.environment import SOURCE, provenance
+from training.config.number_format import resolve_precision
+from training.networks import Generator, GeneratorConfig, set_precision
 
 
 def generator(resolution: int, precision: str, device: torch.device) -> Generator:
@@ -59,17 +56,19 @@ def start_up(repeats: int = 5) -> dict:
     for _ in range(repeats):
         for times, code in ((alone, "import torch"), (both, "import torch, rooted")):
             start = time.perf_counter()
-            subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+            subprocess.run([sys.executable, "-c", code], cwd=SOURCE, check=True)
             times.append(time.perf_counter() - start)
     code = "import time, torch; t = time.perf_counter(); import rooted; print(time.perf_counter() - t)"
     added = [
-        float(subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout)
+        float(
+            subprocess.run([sys.executable, "-c", code], cwd=SOURCE, check=True, capture_output=True, text=True).stdout
+        )
         for _ in range(repeats)
     ]
     helps = []
     for _ in range(repeats):
         start = time.perf_counter()
-        subprocess.run([sys.executable, "train.py", "--help"], cwd=ROOT, check=True, capture_output=True)
+        subprocess.run([sys.executable, "train.py", "--help"], cwd=SOURCE, check=True, capture_output=True)
         helps.append(time.perf_counter() - start)
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
@@ -81,7 +80,7 @@ def start_up(repeats: int = 5) -> dict:
             f"--run-dir={folder}/run",
             "--kimg=0.016",
         ]
-        subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        subprocess.run(command, cwd=SOURCE, check=True, capture_output=True)
         first = time.perf_counter() - start
     return {
         "import_torch": float(np.median(alone)),

@@ -1,6 +1,6 @@
 """Training steps of the `auto` configuration against the convolution rate of the same machine, in one run.
 
-    python benchmarks/training.py --resolutions=32 --batch=16 --precisions=fp32,bf16 --json=step.json
+    python -m benchmarks.training --resolutions=32 --batch=16 --precisions=fp32,bf16 --json=step.json
 
 For every resolution and precision: the work of each phase (floating-point operations counted from the executed
 operators), its time, the step's seconds per thousand images with all intervals, and the share of the rate that
@@ -20,8 +20,6 @@ import numpy as np
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import seconds
 from torch_utils.devices import choose_device
@@ -170,7 +168,8 @@ def main(
         for precision in precisions.split(","):
             command = [
                 sys.executable,
-                __file__,
+                "-m",
+                "benchmarks.training",
                 f"--case={resolution},{precision}",
                 f"--device={device}",
                 f"--repeats={repeats}",

@@ -59,11 +59,13 @@ def provenance(device: str | torch.device = "cpu", *packages: str) -> dict[str, 
     The command is that of this process, as it was given.
     """
     place = torch.device(device)
+    module = sys.modules["__main__"].__spec__  # None for a file
+    program = [sys.argv[0]] if module is None else ["-m", module.name.removesuffix(".__main__")]
     return {
         "device": torch.cuda.get_device_name(place) if place.type == "cuda" else processor(),
         "threads": torch.get_num_threads(),
         **versions("torch", "python", *packages),
         "commit": commit(),
         "date": time.strftime("%Y-%m-%d"),
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python", *program, *sys.argv[1:]]),
     }

@@ -1,8 +1,8 @@
 """Whether bfloat16 costs quality: the same runs in float32 and in bfloat16, seed by seed.
 
-    python benchmarks/precision.py --outdir=precision
-    python benchmarks/precision.py --outdir=precision --data=faces64.zip --subset=200
-    python benchmarks/precision.py --outdir=precision --device=cuda --kimg=16 --jobs=3
+    python -m benchmarks.precision --outdir=precision
+    python -m benchmarks.precision --outdir=precision --data=faces64.zip --subset=200
+    python -m benchmarks.precision --outdir=precision --device=cuda --kimg=16 --jobs=3
 
 Runs are ordinary training runs of the demo preset, continued if interrupted. The table gives the final value of the
 metric; the difference means something only where it is larger than what another seed does.
@@ -10,12 +10,9 @@ metric; the difference means something only where it is larger than what another
 
 import json
 import statistics
-import sys
 from pathlib import Path
 
 import click
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from comparison.findings.statistics import bootstrap_interval
 from comparison.runs.runner import Job, pending, run_jobs
