@@ -2,6 +2,7 @@
 
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,13 +79,17 @@ def main(**flags: Any) -> None:
 
 
 def _evaluate(request: Any, device_name: str) -> None:
-    from metrics.command import evaluate, for_worker
+    from metrics.command import evaluate
     from torch_utils.devices import choose_device
     from torch_utils.distributed import world
+    from torch_utils.watch import Watch
 
-    with world(choose_device(device_name).type) as here:
+    with (
+        world(choose_device(device_name).type) as here,
+        Watch(here, remedy="ending; give the command again"),
+    ):
         device = choose_device(device_name, here.local_rank if here.size > 1 else None)
-        evaluate(for_worker(request, here), device, here)
+        evaluate(replace(request, world=here), device)
 
 
 if __name__ == "__main__":

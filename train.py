@@ -49,14 +49,8 @@ def main(options: TrainingOptions) -> None:
     from torch_utils.distributed import world
     from torch_utils.watch import Watch
 
-    with world(choose_device(options.device).type) as here:
-        watch = Watch(here)
-        try:
-            status = _run(options, here, watch)
-        except BaseException:
-            watch.stop()
-            raise
-        watch.close()
+    with world(choose_device(options.device).type) as here, Watch(here) as watch:
+        status = _run(options, here, watch)
     sys.exit(status)
 
 

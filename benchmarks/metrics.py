@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 import metrics
+from metrics.blocks import BLOCK
 from metrics.detectors.registry import open_detector
 from metrics.features.sampling import generator_unit
-from metrics.processes import BLOCK
 from torch_utils.environment import provenance
 from torch_utils.images import to_uint8
 from training.dataset import ImageDataset

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ WITHOUT_DETECTOR = "swd"
 
 @dataclass(frozen=True)
 class Request:
-    """The options of the command line; see its help. `speaks`: whether this process tells the user what it notes."""
+    """The options of the command line; see its help. `world`: this process among those that carry it out."""
 
     networks: tuple[str, ...] = ()
     run_dir: str | None = None
@@ -46,7 +46,7 @@ class Request:
     network_sha256: str | None = None
     batch_size: int = 64
     progress: bool = True
-    speaks: bool = True
+    world: World = field(default_factory=World)
 
     def __post_init__(self) -> None:
         for name in self.names:
@@ -64,7 +64,7 @@ class Request:
             raise UserError(f"--{self.which} chooses among the snapshots of a run; give --run=DIR")
 
 
-def evaluate(request: Request, device: torch.device, world: World) -> None:
+def evaluate(request: Request, device: torch.device) -> None:
     """Compute what is asked for; the main process prints a JSON line per result and appends to the run's files.
 
     Raises:
@@ -72,29 +72,29 @@ def evaluate(request: Request, device: torch.device, world: World) -> None:
     """
     try:
         if request.real is not None:
-            _evaluate_folders(request, device, world)
+            _evaluate_folders(request, device)
         else:
-            _evaluate_networks(request, device, world)
+            _evaluate_networks(request, device)
     except UserError as error:
         error.everywhere = True
         raise
 
 
-def _evaluate_folders(request: Request, device: torch.device, world: World) -> None:
+def _evaluate_folders(request: Request, device: torch.device) -> None:
     def opened() -> tuple[ImageDataset, ImageDataset]:
         return _open("--real", request.real, xflip=bool(request.mirror)), _open("--fake", request.fake)
 
-    real, fake = world.together(opened)
+    real, fake = request.world.together(opened)
     if real.image_shape != fake.image_shape:
         raise UserError(
             f"--real has images of shape {real.image_shape}, --fake of {fake.image_shape} (channels, height, "
             "width); make them equal with dataset_tool.py"
         )
     for result in _run(request, compare, device, real=real, fake=fake):
-        _publish(result.record(), None, world)
+        _publish(result.record(), None, request.world)
 
 
-def _evaluate_networks(request: Request, device: torch.device, world: World) -> None:
+def _evaluate_networks(request: Request, device: torch.device) -> None:
     files = snapshots_of(request.run_dir, request.which, request.names) if request.run_dir else request.networks
     for file in files:
 
@@ -102,7 +102,7 @@ def _evaluate_networks(request: Request, device: torch.device, world: World) -> 
             snapshot = load_snapshot(file, sha256=request.network_sha256, offline=request.offline)
             return snapshot, training_set(snapshot, request)
 
-        snapshot, dataset = world.together(opened)
+        snapshot, dataset = request.world.together(opened)
         folder = Path(file).resolve().parent if "://" not in str(file) else None
         in_run = folder is not None and RunDir(folder).has_begun
         shown = Path(file).name if in_run else str(file)
@@ -112,7 +112,7 @@ def _evaluate_networks(request: Request, device: torch.device, world: World) -> 
             record["source"] = "calc_metrics"
             if "cur_nimg" in snapshot.metadata:
                 record["nimg"] = snapshot.metadata["cur_nimg"]
-            _publish(record, folder if in_run else None, world)
+            _publish(record, folder if in_run else None, request.world)
 
 
 def snapshots_of(run_dir: str, which: str, names: tuple[str, ...]) -> list[Path]:
@@ -229,7 +229,7 @@ def _open(flag: str, path: str | None, **options: Any) -> ImageDataset:
 
 def _run(request: Request, function: Any, device: torch.device, **inputs: Any) -> list[Result]:
     names = request.names or (DEFAULT_METRIC,)
-    with _progress_bar(request.progress) as progress:
+    with _progress_bar(request.progress and request.world.is_main) as progress:
         options = {
             "seed": request.seed,
             "device": device,
@@ -239,6 +239,7 @@ def _run(request: Request, function: Any, device: torch.device, **inputs: Any) -
             "offline": request.offline,
             "bootstrap": request.bootstrap,
             "progress": progress,
+            "world": request.world,
         }
         try:
             return function(names, **inputs, **options)
@@ -259,7 +260,7 @@ def _publish(record: dict[str, Any], run_dir: Path | None, world: World) -> None
 
 @contextmanager
 def _progress_bar(wanted: bool) -> Iterator[ShowProgress | None]:
-    """A bar on stderr that is renamed as the work goes on; none in worker processes or where not wanted."""
+    """A bar on stderr that is renamed as the work goes on; none where not wanted."""
     if not wanted:
         yield None
         return
@@ -274,11 +275,6 @@ def _progress_bar(wanted: bool) -> Iterator[ShowProgress | None]:
         yield show
 
 
-def for_worker(request: Request, world: World) -> Request:
-    """The request as a process other than the main one carries it out: silently."""
-    return request if world.is_main else replace(request, progress=False, speaks=False)
-
-
 def _note(request: Request, text: str) -> None:
-    if request.speaks:
+    if request.world.is_main:
         click.echo(f"note: {text}", err=True)

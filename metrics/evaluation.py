@@ -14,7 +14,6 @@ from metrics.features.sampling import GeneratedImages
 from metrics.float32 import full_float32
 from metrics.measures.metric import Metric
 from metrics.names import parse_metric
-from metrics.processes import barrier, main_only, together, world_size
 from metrics.results import Result
 from metrics.settings import EvaluationSettings
 from torch_utils.environment import versions
@@ -25,7 +24,7 @@ _LIBRARIES = (
 
 
 def compute(names: Sequence[str], *, G: Any, dataset: Any, **options: Any) -> list[Result]:
-    """Compute metrics of a generator; with a process group of `torch.distributed`, all processes call it together.
+    """Compute metrics of a generator; with a `world` of several processes, all of them call it together.
 
     The results are a function of the network, the data and the seed: neither `batch_size` (up to the rounding of
     the detector) nor the number of processes (exactly) changes them, nor the precision that the network or PyTorch
@@ -121,9 +120,10 @@ class _Evaluation:
             )
 
         try:
-            if world_size() > 1:
-                main_only(lambda: open_it().file)  # one process fetches the file, the others find it in the cache
-            self._detectors[key] = together(open_it)
+            if settings.world.size > 1:
+                # One process fetches the file, the others find it in the cache.
+                settings.world.main_only(lambda: open_it().file)
+            self._detectors[key] = settings.world.together(open_it)
         except DetectorUnavailable as error:
             if not settings.mark_unavailable:
                 raise
@@ -131,6 +131,7 @@ class _Evaluation:
 
     def results(self) -> list[Result]:
         """Compute everything."""
+        world = self._settings.world
         available = [
             (metric, counts)
             for metric, counts in zip(self._metrics, self._counts, strict=True)
@@ -146,11 +147,11 @@ class _Evaluation:
         for metric, counts in available:
             started = time.time()
             inputs = metric.inputs(self._images, *counts)
-            numbers, intervals = main_only(lambda metric=metric, inputs=inputs: metric.results(inputs))
-            seconds = main_only(lambda started=started: time.time() - started + shared_seconds)
+            numbers, intervals = world.main_only(lambda metric=metric, inputs=inputs: metric.results(inputs))
+            seconds = world.main_only(lambda started=started: time.time() - started + shared_seconds)
             provenance = self._provenance(metric, *counts)
-            results[metric] = Result(metric.name, numbers, intervals, provenance, seconds, world_size())
-        barrier()
+            results[metric] = Result(metric.name, numbers, intervals, provenance, seconds, world.size)
+        world.barrier()
         return [
             results[metric]
             if metric in results

@@ -3,12 +3,13 @@
 import os
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from dnnlib import UserError
-from metrics.processes import BLOCK
+from metrics.blocks import BLOCK
+from torch_utils.distributed import World
 
 ShowProgress = Callable[[str, int, int], None]
 """Called with (label, images done, images to do)."""
@@ -29,6 +30,7 @@ class EvaluationSettings:
         cache_dir: of detectors and real features; None for `DNNLIB_CACHE_DIR`, else `~/.cache/dnnlib`.
         bootstrap: number of resamples for 95 % intervals, 0 for none.
         progress: called with (label, images done, images to do).
+        world: this process among those that make the same call and share the work (`torch_utils.distributed.world`).
         mark_unavailable: give a `Result` with `not_computed` for a metric whose detector cannot be had, instead of
             raising `DetectorUnavailable`.
 
@@ -45,6 +47,7 @@ class EvaluationSettings:
     cache_dir: str | os.PathLike | None = None
     bootstrap: int = 0
     progress: ShowProgress | None = None
+    world: World = field(default_factory=World)
     mark_unavailable: bool = False
 
     def __post_init__(self) -> None:

@@ -34,13 +34,14 @@ class Activity:
 
     def __init__(self) -> None:
         self.count, self.waiting, self.watched, self.longest = 0, False, False, 0.0
-        self._since = time.monotonic()
+        self._since, self._begins = time.monotonic(), False
 
     @contextlib.contextmanager
     def waits(self) -> Iterator[None]:
         """In this block the main thread waits for the other processes."""
-        if self.watched:
+        if self.watched or self._begins:
             self.longest = max(self.longest, time.monotonic() - self._since)
+            self.watched, self._begins = True, False
         self.count += 1
         self.waiting = True
         try:
@@ -48,6 +49,19 @@ class Activity:
         finally:
             self.waiting = False
             self._since = time.monotonic()
+
+    @contextlib.contextmanager
+    def steps(self) -> Iterator[None]:
+        """In this block it is in regular steps of their own length, as in the blocks of an evaluation.
+
+        The first one may load and compile: it is not watched, and gives the measure for those after it.
+        """
+        before = self.watched, self.longest
+        self.watched, self.longest, self._begins, self._since = False, 0.0, True, time.monotonic()
+        try:
+            yield
+        finally:
+            (self.watched, self.longest), self._begins, self._since = before, False, time.monotonic()
 
     @contextlib.contextmanager
     def busy(self) -> Iterator[None]:
@@ -94,6 +108,16 @@ class World:
                 dist.all_reduce(tensor)
         return tensor
 
+    def all_gather(self, tensor: torch.Tensor) -> list[torch.Tensor]:
+        """The tensors of all processes, which are alike in shape and dtype, in the order of their ranks."""
+        if self.size == 1:
+            return [tensor]
+        tensor = tensor.contiguous()
+        tensors = [torch.empty_like(tensor) for _ in range(self.size)]
+        with self.activity.waits():
+            dist.all_gather(tensors, tensor, group=self.control if tensor.device.type == "cpu" else None)
+        return tensors
+
     def any(self, flags: list[bool]) -> list[bool]:
         """For each flag: whether it is set on at least one process."""
         if self.size == 1:
@@ -131,37 +155,47 @@ class World:
         """The result of `action` here, once it has succeeded everywhere.
 
         Raises:
-            UserError: the action raised one on some process; all processes raise it, so that none waits for another.
+            UserError: the action raised one, or an error of a subclass, on some process; all processes raise it, so
+                that none waits for another.
         """
+        if self.size == 1:
+            return action()
         error, result = None, None
         try:
             result = action()
         except UserError as raised:
-            error = str(raised)
+            error = raised
         errors = self.gather_object(error)
-        failed = [rank for rank, text in enumerate(errors) if text is not None]
+        failed = [rank for rank, other in enumerate(errors) if other is not None]
         if not failed:
             return result
-        text = errors[failed[0]]
-        alike = len(set(errors)) == 1 or failed == [0]
-        raise UserError(text if alike else f"rank {failed[0]}: {text}", everywhere=True)
+        alike = len({f"{other}" for other in errors}) == 1 or failed == [0]
+        raise _known(errors[failed[0]], "" if alike else f"rank {failed[0]}: ")
 
     def main_only(self, action: Callable[[], Any]) -> Any:
         """The result of `action` on the main process, sent to all; it must be of plain values and tensors.
 
         Raises:
-            UserError: the action raised one; all processes raise it.
+            UserError: the action raised one, or an error of a subclass; all processes raise it.
         """
+        if self.size == 1:
+            return action()
         box: dict[str, Any] = {}
         if self.is_main:
             try:
                 box = {"result": action()}
             except UserError as raised:
-                box = {"error": str(raised)}
+                box = {"error": raised}
         box = self.broadcast_object(box)
         if "error" in box:
-            raise UserError(box["error"], everywhere=True)
+            raise _known(box["error"])
         return box["result"]
+
+
+def _known(error: UserError, prefix: str = "") -> UserError:
+    """The error, marked as known to every process."""
+    error.args, error.everywhere = (f"{prefix}{error}",), True
+    return error
 
 
 @contextlib.contextmanager

@@ -49,18 +49,24 @@ class Watch:
     nothing.
 
     Start it as soon as there is a process group, so that whatever a worker does first, it is not taken for
-    silence. Attribute `report` can be exchanged while it runs.
+    silence. As a context it is closed at the end, or stopped by an error. Attribute `report` can be exchanged while it
+    runs.
 
     Args:
         world: this process among the others.
         report: called with a line about who was lost.
         silence: seconds without a heartbeat, and the least time for a stuck step.
+        remedy: the end of that line.
     """
 
     def __init__(
-        self, world: World, report: Callable[[str], None] | None = None, silence: float = SILENCE_SECONDS
+        self,
+        world: World,
+        report: Callable[[str], None] | None = None,
+        silence: float = SILENCE_SECONDS,
+        remedy: str = "ending the run, continue it from its checkpoint",
     ) -> None:
-        self._world, self._silence = world, silence
+        self._world, self._silence, self._remedy = world, silence, remedy
         self.report = report or (lambda line: print(line, file=sys.stderr, flush=True))
         self._host = socket.gethostname()
         self._stop = threading.Event()
@@ -71,6 +77,15 @@ class Watch:
             self._store = dist.PrefixStore("heartbeat", world.store.clone())
             self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
             self._thread.start()
+
+    def __enter__(self) -> "Watch":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.close()
+        else:
+            self.stop()
 
     def _run(self) -> None:
         beat = 0
@@ -120,9 +135,7 @@ class Watch:
 
     def _end(self, reason: str) -> None:
         try:
-            self.report(
-                f"rank {self._world.rank} on {self._host}: {reason}; ending the run, continue it from its checkpoint"
-            )
+            self.report(f"rank {self._world.rank} on {self._host}: {reason}; {self._remedy}")
         finally:
             os._exit(1)
 

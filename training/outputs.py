@@ -265,6 +265,7 @@ class RunMetrics:
             seed=self._config.random_seed,
             device=device,
             offline=self._offline,
+            world=self._world,
             mark_unavailable=True,
         )
         values: dict[str, float] = {}

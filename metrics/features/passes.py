@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from metrics.processes import BLOCK, blocks_in_order, rank
+from metrics.blocks import BLOCK, blocks_in_order
 from metrics.settings import EvaluationSettings
 
 
@@ -58,8 +58,8 @@ def run_pass(source: ImageSource, stores: Sequence[Store], settings: EvaluationS
                 for name, values in store.compute(images, start).items()
             }
 
-        for start, results in blocks_in_order(low, high, compute):
-            if rank() == 0:
+        for start, results in blocks_in_order(settings.world, low, high, compute):
+            if settings.world.is_main:
                 for prefix, store in active:
                     values = {n.removeprefix(prefix): v for n, v in results.items() if n.startswith(prefix)}
                     store.add(start, values)

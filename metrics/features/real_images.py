@@ -9,7 +9,6 @@ from metrics.features.cache import CacheKey, FeatureCache
 from metrics.features.feature_store import FeatureStore
 from metrics.features.moments import Moments
 from metrics.features.passes import StoredImages, run_pass
-from metrics.processes import main_only
 from metrics.randomness import CHOICE, stream
 from metrics.settings import EvaluationSettings
 
@@ -53,7 +52,7 @@ class RealImages:
     def content_hash(self, real_set: RealSet) -> str:
         """The hash of the set's content, computed by the main process; all processes call this."""
         if real_set not in self._hashes:
-            self._hashes[real_set] = main_only(self.dataset(real_set).content_hash)
+            self._hashes[real_set] = self._settings.world.main_only(self.dataset(real_set).content_hash)
         return self._hashes[real_set]
 
     def images(self, real_set: RealSet, indices: np.ndarray | None = None) -> StoredImages:
@@ -94,6 +93,6 @@ class RealImages:
                 else:
                     self._cache.save(key, store.moments(key.count).state())
 
-        if not main_only(load):
+        if not self._settings.world.main_only(load):
             run_pass(self.images(real_set), [store], self._settings, label)
-            main_only(save)
+            self._settings.world.main_only(save)

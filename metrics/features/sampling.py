@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from dnnlib import UserError
-from metrics.processes import BLOCK
+from metrics.blocks import BLOCK
 from metrics.randomness import LABELS, LATENTS, NOISE, stream
 from torch_utils.images import to_uint8
 from training.networks import Generator, set_precision

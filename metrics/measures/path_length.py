@@ -7,14 +7,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from metrics.blocks import BLOCK, blocks_in_order
 from metrics.detectors.detector import Detector
 from metrics.features.collection import Collection
 from metrics.features.sampling import GeneratedImages, finite, generator_unit, private_randomness
 from metrics.measures.inputs import Inputs
 from metrics.measures.metric import COUNT, Metric, Numbers, Replicates
-from metrics.processes import BLOCK, blocks_in_order
 from metrics.randomness import PATH_NOISE, PATH_POSITIONS, stream
-from metrics.settings import ShowProgress
+from metrics.settings import EvaluationSettings
 from torch_utils.slerp import slerp
 
 EPSILON = 1e-4
@@ -22,7 +22,7 @@ DISTANCE_RESOLUTION = 256
 
 
 def path_lengths(
-    spec: "PathLength", generated: GeneratedImages, detector: Detector, progress: ShowProgress | None
+    spec: "PathLength", generated: GeneratedImages, detector: Detector, settings: EvaluationSettings
 ) -> np.ndarray:
     """Distances [num_gen] of images a step of 1e-4 apart, divided by the step squared.
 
@@ -35,10 +35,10 @@ def path_lengths(
         halves = [_block_lengths(spec, generated, detector, block) for block in (first, first + 1)]
         return {"lengths": torch.cat(halves)[: stop - start]}
 
-    for start, results in blocks_in_order(0, spec.num_gen, compute):
+    for start, results in blocks_in_order(settings.world, 0, spec.num_gen, compute):
         lengths.append(results["lengths"])
-        if progress is not None:
-            progress(spec.name, min(start + BLOCK, spec.num_gen), spec.num_gen)
+        if settings.progress is not None:
+            settings.progress(spec.name, min(start + BLOCK, spec.num_gen), spec.num_gen)
     return torch.cat(lengths).cpu().double().numpy()
 
 
@@ -124,7 +124,7 @@ class PathLength(Metric):
 
     def gather(self, images: Collection, num_real: int | None, num_gen: int) -> tuple[Any, Any]:
         """The lengths [num_gen]."""
-        return None, path_lengths(self, images.source, images.detectors[self.detector], images.settings.progress)
+        return None, path_lengths(self, images.source, images.detectors[self.detector], images.settings)
 
     def numbers(self, inputs: Inputs) -> tuple[Numbers, Replicates]:
         """The mean length."""

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from metrics.blocks import BLOCK
 from metrics.features.collection import Collection
 from metrics.features.passes import run_pass
 from metrics.features.real_images import random_order
 from metrics.measures.inputs import Inputs
 from metrics.measures.metric import COUNT, REAL_SET, Metric, Numbers, Replicates
-from metrics.processes import BLOCK
 from metrics.randomness import DIRECTIONS, PATCHES, stream
 
 PATCH = 7

@@ -3,19 +3,17 @@
 Evaluates the stand-in generator with the stand-in detector of FOLDER; process RANK writes FOLDER/<size>-<rank>.json.
 """
 
-import datetime
 import json
-import os
 import sys
 from pathlib import Path
 
 import conftest
 import numpy as np
 import torch
-import torch.distributed as dist
 
 import metrics
 from dnnlib import UserError
+from torch_utils.distributed import World, world
 from training.dataset import ImageDataset
 
 NAMES = [
@@ -24,20 +22,15 @@ NAMES = [
 ]
 
 
-def main() -> None:
-    folder, size, rank = Path(sys.argv[1]), int(os.environ["WORLD_SIZE"]), int(os.environ["RANK"])
-    torch.set_num_threads(1)
-    if size > 1:
-        store = dist.FileStore(str(folder / f"store-{size}"), size)
-        dist.init_process_group(
-            "gloo", store=store, rank=rank, world_size=size, timeout=datetime.timedelta(seconds=120)
-        )
+def main(folder: Path, here: World) -> None:
+    size, rank = here.size, here.rank
     dataset = ImageDataset.from_arrays(conftest.coloured_images(96), labels=np.arange(96) % 3, xflip=True)
     options = {
         "dataset": dataset,
         "detector": folder / "stand-in.pt",
         "cache_dir": folder / f"cache-{size}",
         "bootstrap": 2,
+        "world": here,
     }
     results = metrics.compute(NAMES, G=conftest.StandInGenerator(c_dim=3), seed=4, **options)
     del options["dataset"]
@@ -66,8 +59,8 @@ def main() -> None:
     (folder / f"{size}-{rank}.json").write_text(
         json.dumps({"outcome": outcome, "failure": failure, "unavailable": unavailable})
     )
-    if size > 1:
-        dist.destroy_process_group()
 
 
-main()
+torch.set_num_threads(1)
+with world("cpu") as the_world:
+    main(Path(sys.argv[1]), the_world)

@@ -9,10 +9,10 @@ import torch
 
 import metrics
 from dnnlib import UserError
+from metrics.blocks import BLOCK
 from metrics.detectors.detector import Detector
 from metrics.features.moments import Moments, statistics_device
 from metrics.measures.frechet import frechet_distance
-from metrics.processes import BLOCK
 from training.dataset import ImageDataset
 from training.networks import Generator, GeneratorConfig, set_precision
 

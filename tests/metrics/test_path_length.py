@@ -7,6 +7,7 @@ import torch
 from metrics.features.sampling import GeneratedImages
 from metrics.measures.path_length import _prepare, mean_path_length, path_lengths
 from metrics.names import parse_metric
+from metrics.settings import EvaluationSettings
 from torch_utils.slerp import slerp
 
 CPU = torch.device("cpu")
@@ -33,7 +34,7 @@ class SquaredPixels:
 
 def lengths(name: str) -> np.ndarray:
     generated = GeneratedImages(Linear(), None, 0, CPU)
-    return path_lengths(parse_metric(name), generated, SquaredPixels(), progress=None)
+    return path_lengths(parse_metric(name), generated, SquaredPixels(), EvaluationSettings())
 
 
 def test_linear_generator_in_w():

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from dnnlib import UserError
+from metrics.blocks import BLOCK
 from metrics.features.sampling import GeneratedImages, generator_unit
-from metrics.processes import BLOCK
 from metrics.randomness import LABELS, LATENTS, stream
 
 CPU = torch.device("cpu")

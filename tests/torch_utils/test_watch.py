@@ -63,3 +63,21 @@ def test_activity_counts_waits_and_remembers_the_longest_step(monkeypatch):
     with activity.waits():
         pass
     assert activity.longest == 3
+
+
+def test_steps_of_another_length_are_measured_by_their_first(monkeypatch):
+    clock = types.SimpleNamespace(now=0.0)
+    monkeypatch.setattr(distributed, "time", types.SimpleNamespace(monotonic=lambda: clock.now))
+    activity = Activity()
+    activity.watched, activity.longest = True, 3.0
+    with activity.busy(), activity.steps():
+        assert not activity.watched
+        clock.now += 40
+        with activity.waits():
+            pass
+        assert (activity.watched, activity.longest) == (True, 40)
+        clock.now += 50
+        with activity.waits():
+            pass
+        assert activity.longest == 50
+    assert (activity.watched, activity.longest) == (True, 3)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from dnnlib import UserError
+from metrics import DetectorUnavailable
 from torch_utils.distributed import World, world
 from torch_utils.statistics import Statistics
 from torch_utils.watch import Watch
@@ -81,6 +82,7 @@ def collectives(here: World) -> None:
     """Assertions on the small helpers; they fail on the process that is wrong."""
     assert here.gather_object(here.rank) == list(range(here.size))
     assert here.broadcast_object(here.rank) == 0
+    assert torch.stack(here.all_gather(torch.full((2, 1), float(here.rank)))).sum() == sum(range(here.size)) * 2
     assert here.any([here.rank == here.size - 1, False]) == [True, False]
     assert here.main_only(lambda: {"t": torch.ones(2), "rank": here.rank})["rank"] == 0
     assert here.together(lambda: here.rank) == here.rank
@@ -89,6 +91,8 @@ def collectives(here: World) -> None:
             here.together(lambda failing=failing: fail() if here.rank == failing else None)
     with pytest.raises(UserError, match=r"^wrong$"):
         here.main_only(fail)
+    with pytest.raises(DetectorUnavailable, match=r"^it is away$"):
+        here.together(away)
 
     statistics = Statistics(here)
     statistics.report("x", torch.tensor([float(here.rank), float("nan")]))
@@ -106,6 +110,10 @@ def collectives(here: World) -> None:
 
 def fail() -> None:
     raise UserError("wrong")
+
+
+def away() -> None:
+    raise DetectorUnavailable("it is away")
 
 
 def main(output: Path, task: str, flags: dict[str, Any], environment: dict[str, str]) -> None:
