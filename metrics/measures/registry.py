@@ -6,6 +6,7 @@ from metrics.measures.kernel import KernelDistance
 from metrics.measures.manifold import DensityCoverage, PrecisionRecall
 from metrics.measures.metric import Metric
 from metrics.measures.path_length import PathLength
+from metrics.measures.sliced_features import SlicedFeatures
 from metrics.measures.swd import SlicedWasserstein
 
 METRICS: tuple[type[Metric], ...] = (
@@ -17,4 +18,5 @@ METRICS: tuple[type[Metric], ...] = (
     InceptionScore,
     PathLength,
     SlicedWasserstein,
+    SlicedFeatures,
 )

@@ -23,9 +23,15 @@ def test_channels():
     detector(IMAGES[:, :1])
     assert torch.equal(seen[0], IMAGES)
     assert torch.equal(seen[1], IMAGES[:, :1].repeat(1, 3, 1, 1))
-    for channels in (2, 4):
-        with pytest.raises(UserError, match=f"{channels} channels"):
-            detector(IMAGES[:, :1].repeat(1, channels, 1, 1))
+    opaque, clear = torch.full_like(IMAGES[:, :1], 255), torch.zeros_like(IMAGES[:, :1])
+    detector(torch.cat([IMAGES, opaque], dim=1))
+    detector(torch.cat([IMAGES, clear], dim=1))
+    detector(torch.cat([IMAGES[:, :1], opaque], dim=1))
+    assert torch.equal(seen[2], IMAGES)
+    assert (seen[3] == 255).all()
+    assert torch.equal(seen[4], seen[1])
+    with pytest.raises(UserError, match="5 channels"):
+        detector(IMAGES[:, :1].repeat(1, 5, 1, 1))
 
 
 class NotFeatures(torch.nn.Module):
