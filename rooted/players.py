@@ -1,6 +1,6 @@
 """The loss of one player of the adversarial game: cross-entropy or its rooted version, one family with one dial alpha.
 
-With p the probability of a right answer, every member is the alpha-loss of Sypherd et al. (2019, arXiv 1902.00832),
+With p the probability of a right answer, every member is the alpha-loss of Sypherd et al. (2019),
 
     alpha / (alpha - 1) * (1 - p^((alpha - 1) / alpha)) = (1 - p^q) / q,    q = 1 - 1 / alpha
 
