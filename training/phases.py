@@ -134,7 +134,9 @@ def build_phases(config: TrainingConfig, objective: object, G_opt: LazyAdam, D_o
     phases = [Phase("Gmain", objective.Gmain, G, G_opt, 1, (w_avg,))]
     if options.pl_weight > 0:
         phases.append(Phase("Greg", objective.Greg, G, G_opt, options.G_reg_interval, (w_avg, lengths)))
-    phases.append(Phase("Dmain", objective.Dmain, D, D_opt, 1, (w_avg,)))
-    if options.r1_gamma > 0:
-        phases.append(Phase("Dreg", objective.Dreg, D, D_opt, options.D_reg_interval))
+    lecam = () if objective.lecam is None else (objective.lecam.finish,)
+    phases.append(Phase("Dmain", objective.Dmain, D, D_opt, 1, (w_avg, *lecam)))
+    if options.r1_gamma > 0 or options.r2_gamma > 0:
+        generates = options.r2_gamma > 0 or config.augment_kwargs.mode == "apa"
+        phases.append(Phase("Dreg", objective.Dreg, D, D_opt, options.D_reg_interval, (w_avg,) if generates else ()))
     return phases

@@ -19,12 +19,13 @@ from torch_utils.nan_check import nan_check
 from torch_utils.ops import use_implementation
 from torch_utils.statistics import Statistics
 from training import memory
-from training.augment import AUGPIPES, AugmentPipe
+from training.augment import PseudoReals, build_pipe
 from training.augment.ada import AdaController
 from training.config import TrainingConfig
 from training.dataset import ImageDataset
 from training.dataset.image_stream import ImageStream
 from training.health import MAX_SKIPPED_IN_ROW, HealthMonitor
+from training.lecam import LeCam
 from training.objective import Objective
 from training.outputs import Board, Grids, RunMetrics, Snapshots, stats_record, status_line
 from training.parameters import FlatParameters, GeneratorAverage, LazyAdam
@@ -91,9 +92,10 @@ class TrainingRun:
         G_flat, D_flat = FlatParameters(self.G), FlatParameters(self.D)
 
         # Augmentation and its controller; what is computed in each phase.
-        options, augmentation = config.loss_kwargs, config.augment_kwargs
-        self.adapts = augmentation.mode == "ada"
-        self.augment = AugmentPipe(**AUGPIPES[augmentation.pipe]).to(self.device)
+        options, augmentation = config.regularization, config.augment_kwargs
+        self.adapts = augmentation.mode in ("ada", "apa")
+        pseudo = PseudoReals() if augmentation.mode == "apa" else None
+        self.augment = (pseudo or build_pipe(augmentation.pipe)).to(self.device)
         self.augment.p.fill_(augmentation.p)
         self.ada = AdaController(
             augmentation.target, augmentation.p_max, augmentation.kimg, augmentation.interval, device=self.device
@@ -107,11 +109,14 @@ class TrainingRun:
             options=options,
             report=self.statistics.report,
             observe_signs=self.ada.observe,
+            lecam=LeCam(options.lecam, self.device) if options.lecam > 0 else None,
+            replace_reals=pseudo.replace if pseudo is not None else None,
         )
 
         # Updates.
+        regularises_D = options.r1_gamma > 0 or options.r2_gamma > 0
         self.G_opt = LazyAdam(G_flat, config.G_opt_kwargs, options.G_reg_interval if options.pl_weight > 0 else None)
-        self.D_opt = LazyAdam(D_flat, config.D_opt_kwargs, options.D_reg_interval if options.r1_gamma > 0 else None)
+        self.D_opt = LazyAdam(D_flat, config.D_opt_kwargs, options.D_reg_interval if regularises_D else None)
         self.average = GeneratorAverage(self.G_ema, self.G, G_flat, config.ema_kimg, config.ema_rampup)
         self.phases = build_phases(config, self.objective, self.G_opt, self.D_opt)
         self.runner = PhaseRunner(
@@ -130,7 +135,10 @@ class TrainingRun:
         names = (
             "G", "D", "G_ema", "G_opt", "D_opt", "augment", "ada", "objective", "statistics", "progress", "health",
         )  # fmt: skip
-        self.checkpoints = Checkpoints(run.path, {name: getattr(self, name) for name in names}, log=self.log)
+        state = {name: getattr(self, name) for name in names}
+        if self.objective.lecam is not None:
+            state["lecam"] = self.objective.lecam
+        self.checkpoints = Checkpoints(run.path, state, log=self.log)
         self.continued = self.checkpoints.load_latest(world)
         if self.continued:
             self.log(f"continuing {run.path} at {self.progress.nimg / 1e3:.1f} kimg")

@@ -6,7 +6,7 @@ import torch
 import rooted
 from training.config import RegularizationOptions
 from training.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
-from training.objective import Objective, mix_styles, path_lengths, r1_penalty
+from training.objective import Objective, gradient_penalty, mix_styles, path_lengths
 
 
 def _networks() -> tuple[Generator, Discriminator]:
@@ -32,7 +32,7 @@ def _objective(G, D, reports, **options) -> Objective:
 def test_r1_of_a_linear_critic_is_known():
     weight = torch.randn(1, 3, 4, 4, dtype=torch.float64)
     images = torch.randn(5, 3, 4, 4, dtype=torch.float64, requires_grad=True)
-    penalty = r1_penalty(images, (images * weight).sum(dim=[1, 2, 3]))
+    penalty = gradient_penalty(images, (images * weight).sum(dim=[1, 2, 3]))
     torch.testing.assert_close(penalty, weight.square().sum().expand(5))
 
 

@@ -1,5 +1,15 @@
-"""Adaptive discriminator augmentation: the transforms."""
+"""What the discriminator sees instead of the images themselves: the transforms of ADA, DiffAugment, APA."""
 
+from training.augment.apa import PseudoReals
+from training.augment.diffaug import DiffAugment
 from training.augment.pipe import AUGPIPES, AugmentPipe
 
-__all__ = ["AUGPIPES", "AugmentPipe"]
+PIPES = (*AUGPIPES, "diffaug")
+
+
+def build_pipe(name: str) -> AugmentPipe | DiffAugment:
+    """The augmentation of that name, one of `PIPES`."""
+    return DiffAugment() if name == "diffaug" else AugmentPipe(**AUGPIPES[name])
+
+
+__all__ = ["AUGPIPES", "PIPES", "AugmentPipe", "DiffAugment", "PseudoReals", "build_pipe"]

@@ -58,7 +58,10 @@ class RegularizationOptions:
     """What the phases add to the adversarial loss (Karras et al. 2020, appendix B; Mescheder et al. 2018).
 
     Attributes:
-        r1_gamma: weight of R1; 0 switches the phase off.
+        r1_gamma: weight of R1, on real images; r2_gamma: of the same on generated ones; 0 switches them off.
+        lecam: weight of LeCam regularisation; 0 for none.
+        gamma_scale: "alpha" divides the three by alpha^2 of the discriminator's loss, whose best logit is alpha
+            times the log density ratio; "none" takes them as they are.
         pl_weight, pl_decay, pl_batch_shrink: path-length regularisation; weight 0 switches it off.
         style_mixing_prob: probability that a micro-batch mixes two latents.
         G_reg_interval, D_reg_interval: steps from one regularisation phase to the next.
@@ -71,17 +74,24 @@ class RegularizationOptions:
     style_mixing_prob: float = _of("style_mixing", default=BaseConfig.style_mixing_prob)
     G_reg_interval: int = 4
     D_reg_interval: int = 16
+    r2_gamma: float = 0.0
+    lecam: float = 0.0
+    gamma_scale: str = "none"
+
+
+SCALED = ("r1_gamma", "r2_gamma", "lecam")
+"""The weights of `RegularizationOptions` that `gamma_scale` changes: it weighs squares of logits."""
 
 
 @dataclass(frozen=True)
 class AugmentOptions:
-    """Adaptive discriminator augmentation (Karras et al. 2020a).
+    """Augmentation of what the discriminator sees (Karras et al. 2020a), or generated images among the real (APA).
 
     Attributes:
-        mode: "ada", "fixed" or "noaug".
-        pipe: a key of `training.augment.AUGPIPES`.
+        mode: "ada", "fixed", "apa" or "noaug".
+        pipe: one of `training.augment.PIPES`; without meaning for "apa".
         p: the initial probability.
-        target: the r_t that ADA steers to.
+        target: the r_t that ADA and APA steer to.
         p_max: the bound of p; 0.8 keeps augmentations from leaking into the generated images.
         interval: steps from one adjustment to the next.
         kimg: thousands of images in which p can move by 1.
@@ -164,6 +174,15 @@ class TrainingConfig:
     def to_dict(self) -> dict[str, Any]:
         """As nested dictionaries of JSON values."""
         return json.loads(json.dumps({**dataclasses.asdict(self), "loss": self.loss.to_dict()}))
+
+    @property
+    def regularization(self) -> RegularizationOptions:
+        """`loss_kwargs` with the weights that are used: `gamma_scale` is worked in."""
+        options = self.loss_kwargs
+        if options.gamma_scale == "none":
+            return options
+        scaled = {name: getattr(options, name) / self.loss.for_discriminator.alpha**2 for name in SCALED}
+        return dataclasses.replace(options, **scaled, gamma_scale="none")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainingConfig":
