@@ -10,6 +10,7 @@ from torch_utils.ops import describe_implementations
 from training.config import TrainingConfig, load_config
 from training.config.continuing import extend, open_unchanged
 from training.config.resolve import resolve
+from training.config.schema import SCALED
 from training.dataset import ImageDataset
 from training.dataset.builtin_faces import BUILTIN_FACES
 from training.opening import open_run_dir
@@ -128,7 +129,18 @@ def _introduction(config: TrainingConfig, run: RunDir, dataset: ImageDataset) ->
         f"loss {config.loss.describe()}, batch {config.batch_size}, {config.total_kimg:g} kimg, "
         f"{config.device} x {config.num_gpus}, {precision}",
         describe_implementations(),
+        *([f"warning: {config.loss.warning}"] if config.loss.warning else []),
+        *_scaled_weights(config),
     ]
+
+
+def _scaled_weights(config: TrainingConfig) -> list[str]:
+    """A line about weights that are not used as they were given."""
+    given, used = vars(config.loss_kwargs), vars(config.regularization)
+    if given == used:
+        return []
+    changed = [f"{name} {used[name]:.4g}" for name in SCALED if used[name] != given[name]]
+    return [f"weights divided by alpha^2 = {config.loss.for_discriminator.alpha**2:.4g}: {', '.join(changed)}"]
 
 
 def data_description(path: str, dataset: ImageDataset) -> str:

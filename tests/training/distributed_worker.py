@@ -44,6 +44,9 @@ def open_session(folder: Path, here: World, flags: dict[str, Any]) -> TrainingRu
 def gradients(folder: Path, here: World, **flags: Any) -> dict[str, torch.Tensor]:
     """The gradient of every phase at the first step, summed over all processes, and the state after two steps."""
     session = open_session(folder, here, flags)
+    lecam = session.objective.lecam
+    if lecam is not None:  # as after some steps: the first one is not regularised
+        lecam.load_state_dict({"anchors": torch.tensor([2.0, -2.0]), "known": torch.tensor(1.0)})
     batch = session._real_batch()
     result = {}
     for phase in session.phases:
@@ -52,7 +55,10 @@ def gradients(folder: Path, here: World, **flags: Any) -> dict[str, torch.Tensor
     session.statistics.summaries()
     session.objective.finish_w_avg(lambda value: value * 0)
     session.objective.finish_path_lengths(lambda value: value * 0)
+    if lecam is not None:
+        lecam.finish(lambda value: value * 0)
     session.train(Never())
+    result |= {f"after.lecam.{name}": value for name, value in (lecam.state_dict() if lecam else {}).items()}
     result |= {f"after.{name}": value.clone() for name, value in session.G_ema.state_dict().items()}
     return result
 

@@ -14,7 +14,12 @@ OPTIONS = {
     "ada": {"ada_kimg": 0.5, "target": 0.0, "p_max": 0.5},
     "rlo, accumulated": {"loss": "rlo", "k": 2.0, "batch_gpu": 4, "mbstd_group": 4, "mirror": True},
     "bfloat16, fixed": {"precision": "bf16", "aug": "fixed", "p": 0.5},
-}
+    "pairs, R2, LeCam, DiffAugment": {"pair": True, "r2_gamma": 1.0, "lecam": 1e-2, "augpipe": "diffaug"},
+    "two losses, LeCam, APA": {
+        "alpha": 0.7, "g_loss": "ce", "lecam": 1e-2, "gamma_scale": "alpha", "aug": "apa", "apa_target": 0.0,
+        "batch_gpu": 4, "mbstd_group": 4,
+    },
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS.keys())

@@ -16,9 +16,10 @@ from torch_utils.distributed import World
 from torch_utils.ops.grid_sample import gather_bilinear
 from torch_utils.statistics import Statistics
 from training import cuda_graphs
-from training.augment import AUGPIPES, AugmentPipe, geometry
+from training.augment import PseudoReals, build_pipe, geometry
 from training.augment.ada import AdaController
 from training.config import RegularizationOptions
+from training.lecam import LeCam
 from training.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from training.objective import Objective
 
@@ -64,6 +65,7 @@ def distance(a, b):
         ({"aug": "noaug"}, 1e-4),
         ({"aug": "fixed", "p": 0.6, "augpipe": "bgcfnc", "batch_gpu": 4}, 1e-4),
         ({"aug": "fixed", "p": 0.6, "precision": "bf16"}, 2e-2),
+        ({"pair": True, "r2_gamma": 1.0, "lecam": 1e-2, "augpipe": "diffaug"}, 1e-4),
     ],
 )
 def test_gradients_and_sums_are_those_of_eager_phases(sessions, options, tolerance):
@@ -252,8 +254,11 @@ class NoValuesFromTheHost(TorchFunctionMode):
 
 
 @pytest.mark.parametrize("phase", PHASES)
-@pytest.mark.parametrize("loss", [("ce", {}), ("rlo", {"k": 8}), ("rlo", {"k": 8, "form": "convex"})])
-def test_no_phase_copies_from_the_host(monkeypatch, no_host_copies, phase, loss):
+@pytest.mark.parametrize(
+    ("loss", "augment"),
+    [("ce", "bgcfnc"), ("rlo:k=8", "diffaug"), ("rlo:k=8:form=convex:g=ce", "apa"), ("ce:pair", "bgc")],
+)
+def test_no_phase_copies_from_the_host(monkeypatch, no_host_copies, phase, loss, augment):
     """On the meta device, with all that a phase calls; a copy or a wait would break the capture."""
     monkeypatch.setattr(geometry, "grid_sample", gather_bilinear)
     with torch.device("meta"):
@@ -261,12 +266,15 @@ def test_no_phase_copies_from_the_host(monkeypatch, no_host_copies, phase, loss)
         G = Generator(GeneratorConfig(z_dim=16, w_dim=24, mapping_layers=2, **sizes))
         D = Discriminator(DiscriminatorConfig(**sizes))
         z, c, real = torch.randn(8, 16), torch.zeros(8, 3), torch.randn(8, 3, 16, 16)
+    pseudo = PseudoReals().to("meta") if augment == "apa" else None
     objective = Objective(
         G=G,
         D=D,
-        augment=AugmentPipe(**AUGPIPES["bgcfnc"]).to("meta"),
-        adversarial=rooted.adversarial_loss(loss[0], **loss[1]),
-        options=RegularizationOptions(r1_gamma=10.0),
+        augment=pseudo or build_pipe(augment).to("meta"),
+        adversarial=rooted.parse_adversarial_loss(loss),
+        options=RegularizationOptions(r1_gamma=10.0, r2_gamma=1.0),
+        lecam=LeCam(3e-7, "meta"),
+        replace_reals=pseudo.replace if pseudo else None,
         report=Statistics(World(), "meta").report,
         observe_signs=AdaController(0.6, device="meta").observe,
     )

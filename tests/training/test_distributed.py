@@ -52,12 +52,19 @@ def _compute(task: str, folder: Path, processes: int, **flags: Any) -> dict[str,
     return torch.load(output, weights_only=True)
 
 
-@pytest.mark.parametrize(("processes", "batch_gpu"), [(2, 2), (3, 4)])
-def test_gradients_do_not_depend_on_the_number_of_processes(tmp_path, processes, batch_gpu):
+@pytest.mark.parametrize(
+    ("processes", "options"),
+    [
+        (2, {"batch_gpu": 2}),
+        (3, {"batch_gpu": 4}),
+        (2, {"batch_gpu": 2, "pair": True, "lecam": 0.5, "r2_gamma": 1.0, "augpipe": "diffaug"}),
+        (2, {"batch_gpu": 2, "alpha": 0.7, "g_loss": "ce", "lecam": 0.5, "aug": "apa", "p": None}),
+    ],
+)
+def test_gradients_do_not_depend_on_the_number_of_processes(tmp_path, processes, options):
     """Every phase, within 1e-5 relative; minibatch-std groups are the same, as is the size of a micro-batch."""
-    flags = {"batch_gpu": batch_gpu, "mbstd_group": 2}
-    one = _compute("gradients", tmp_path, 1, **flags)
-    several = _compute("gradients", tmp_path, processes, **flags)
+    one = _compute("gradients", tmp_path, 1, mbstd_group=2, **options)
+    several = _compute("gradients", tmp_path, processes, mbstd_group=2, **options)
     assert {"Gmain", "Greg", "Dmain", "Dreg"} <= set(one)
     for name in ("Gmain", "Greg", "Dmain", "Dreg"):
         assert one[name].norm() > 0

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 import train
 from dnnlib import UserError
 from dnnlib.options import options_of
-from training.augment import AUGPIPES
+from training.augment import AUGPIPES, build_pipe
 from training.config import AugmentOptions, TrainingConfig
 from training.config.resolve import resolve
 from training.options import DEFAULTS, TrainingOptions
@@ -51,7 +51,9 @@ def test_presets_give_what_the_command_line_takes():
 
 
 def test_the_names_of_augmentations_are_those_that_there_are():
-    assert OPTIONS["augpipe"].choices == tuple(AUGPIPES)
+    assert OPTIONS["augpipe"].choices == (*AUGPIPES, "diffaug")
+    for name in OPTIONS["augpipe"].choices:
+        build_pipe(name)
 
 
 @pytest.mark.parametrize("name", [name for name, entry in OPTIONS.items() if entry.choices])

@@ -4,12 +4,10 @@ from training.augment.apa import PseudoReals
 from training.augment.diffaug import DiffAugment
 from training.augment.pipe import AUGPIPES, AugmentPipe
 
-PIPES = (*AUGPIPES, "diffaug")
-
 
 def build_pipe(name: str) -> AugmentPipe | DiffAugment:
-    """The augmentation of that name, one of `PIPES`."""
+    """The augmentation of that name: `diffaug` or one of `AUGPIPES`."""
     return DiffAugment() if name == "diffaug" else AugmentPipe(**AUGPIPES[name])
 
 
-__all__ = ["AUGPIPES", "PIPES", "AugmentPipe", "DiffAugment", "PseudoReals", "build_pipe"]
+__all__ = ["AUGPIPES", "AugmentPipe", "DiffAugment", "PseudoReals", "build_pipe"]

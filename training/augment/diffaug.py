@@ -39,11 +39,12 @@ class DiffAugment(torch.nn.Module):
 def _colour(images: torch.Tensor, draws: Draws) -> torch.Tensor:
     """Brightness x + U(-0.5, 0.5), then the distances to the pixel's mean times U(0, 2), to the image's U(0.5, 1.5)."""
     images = images + draws.apply(1.0, draws.uniform(1, 1, 1) - 0.5, 0.0)
+    # As the image and what is added to it, so that a transform that is left out changes no bit.
     if images.shape[1] > 1:
-        mean = images.mean(dim=1, keepdim=True)
-        images = (images - mean) * draws.apply(1.0, draws.uniform(1, 1, 1) * 2, 1.0) + mean
-    mean = images.mean(dim=[1, 2, 3], keepdim=True)
-    return (images - mean) * draws.apply(1.0, draws.uniform(1, 1, 1) + 0.5, 1.0) + mean
+        distance = images - images.mean(dim=1, keepdim=True)
+        images = images + distance * draws.apply(1.0, draws.uniform(1, 1, 1) * 2 - 1, 0.0)
+    distance = images - images.mean(dim=[1, 2, 3], keepdim=True)
+    return images + distance * draws.apply(1.0, draws.uniform(1, 1, 1) - 0.5, 0.0)
 
 
 def _translate(images: torch.Tensor, draws: Draws) -> torch.Tensor:

@@ -7,7 +7,8 @@ from importlib.util import find_spec
 import metrics as metrics_package
 from dnnlib import UserError
 from dnnlib.options import check_together
-from rooted import AdversarialLoss, adversarial_loss
+from rooted import AdversarialLoss
+from rooted.players import parse_player, player_loss
 from torch_utils.devices import choose_device
 from training.config.number_format import resolve_precision
 from training.config.schema import (
@@ -46,9 +47,9 @@ def resolve(given: TrainingOptions, gpus: int) -> tuple[TrainingConfig, ImageDat
     chosen = given.with_defaults()
     check_together(given, chosen)
     check_alone(given)
-    loss = _adversarial(chosen)
-    if chosen.aug == "fixed" and chosen.p is None:
-        raise UserError("`aug`=fixed needs `p`, for example `p`=0.2")
+    loss = _adversarial(given, chosen)
+    _check_discriminator_is_trained(chosen)
+    chosen = _augmentation(given, chosen)
     options = DatasetOptions(**set_by(DatasetOptions, chosen), path=data_path(chosen.data))
     dataset = open_dataset(options)
     base = base_config(chosen.cfg, dataset.resolution, gpus)
@@ -98,7 +99,8 @@ def describe(config: TrainingConfig, given: TrainingOptions, dataset_name: str) 
     return "-".join(parts)
 
 
-NAMED = {"gamma": "gamma", "kimg": "kimg", "batch": "batch", "aug": "", "p": "p", "target": "target", "augpipe": ""}
+NAMED = {"gamma": "gamma", "r2_gamma": "r2gamma", "lecam": "lecam", "gamma_scale": "gammascale", "kimg": "kimg",
+         "batch": "batch", "aug": "", "p": "p", "target": "target", "apa_target": "target", "augpipe": ""}  # fmt: skip
 """Options that a run directory's name mentions where they were given, and what it calls them."""
 
 
@@ -124,15 +126,46 @@ def check_alone(given: TrainingOptions) -> None:
         )
 
 
-def _adversarial(chosen: TrainingOptions) -> AdversarialLoss:
-    if chosen.loss == "ce":
-        return adversarial_loss("ce", saturating=chosen.saturating)
-    if chosen.k is None:
+def _adversarial(given: TrainingOptions, chosen: TrainingOptions) -> AdversarialLoss:
+    for other in ("g_loss", "pair"):
+        if chosen.saturating and getattr(chosen, other):
+            raise UserError(f"`{other}` has no saturating game; leave `{other}` or `saturating` out")
+    if given.alpha is not None:  # instead of what a preset says, but not beside what the user says
+        member = {"loss": given.loss, "k": given.k, "rlo_form": given.rlo_form, "alpha": given.alpha}
+    elif chosen.loss == "ce":
+        member = {"loss": "ce"}
+    elif chosen.k is None:
         raise UserError(f"`loss`={chosen.loss} needs `k`, for example `k`=11")
+    else:
+        member = {"loss": chosen.loss, "k": chosen.k, "rlo_form": chosen.rlo_form}
+    words = " ".join(f"`{name}`={value}" for name, value in member.items() if value is not None)
+    form = member.pop("rlo_form", None)
     try:
-        return adversarial_loss(chosen.loss, k=chosen.k, form=chosen.rlo_form, saturating=chosen.saturating)
+        player = player_loss(member.pop("loss"), form=form, **member)
     except ValueError as error:
-        raise UserError(f"`loss`={chosen.loss} `k`={chosen.k:g} `rlo_form`={chosen.rlo_form}: {error}") from error
+        raise UserError(f"{words}: {error}") from error
+    try:
+        generator = parse_player(chosen.g_loss) if chosen.g_loss is not None else player
+    except ValueError as error:
+        raise UserError(f"`g_loss`: {error}") from error
+    return AdversarialLoss(player, generator, chosen.saturating, chosen.pair)
+
+
+def _check_discriminator_is_trained(chosen: TrainingOptions) -> None:
+    for name in ("lecam", "r2_gamma"):
+        if getattr(chosen, name) and chosen.dlr == 0:
+            raise UserError(f"`{name}` regularises the discriminator, which `dlr`=0 leaves as it is; leave one out")
+
+
+def _augmentation(given: TrainingOptions, chosen: TrainingOptions) -> TrainingOptions:
+    """The options with mode, probability and target of the augmentation that they mean together."""
+    if chosen.augpipe == "diffaug" and given.aug is None:
+        chosen = dataclasses.replace(chosen, aug="fixed")
+    if chosen.aug == "fixed" and chosen.p is None:
+        if chosen.augpipe != "diffaug":
+            raise UserError("`aug`=fixed needs `p`, for example `p`=0.2")
+        chosen = dataclasses.replace(chosen, p=1.0)
+    return dataclasses.replace(chosen, target=chosen.apa_target) if chosen.aug == "apa" else chosen
 
 
 def open_dataset(options: DatasetOptions) -> ImageDataset:

@@ -74,9 +74,9 @@ class RegularizationOptions:
     style_mixing_prob: float = _of("style_mixing", default=BaseConfig.style_mixing_prob)
     G_reg_interval: int = 4
     D_reg_interval: int = 16
-    r2_gamma: float = 0.0
-    lecam: float = 0.0
-    gamma_scale: str = "none"
+    r2_gamma: float = _of("r2_gamma")
+    lecam: float = _of("lecam")
+    gamma_scale: str = _of("gamma_scale")
 
 
 SCALED = ("r1_gamma", "r2_gamma", "lecam")
@@ -89,7 +89,7 @@ class AugmentOptions:
 
     Attributes:
         mode: "ada", "fixed", "apa" or "noaug".
-        pipe: one of `training.augment.PIPES`; without meaning for "apa".
+        pipe: the name of an augmentation, see `training.augment.build_pipe`; without meaning for "apa".
         p: the initial probability.
         target: the r_t that ADA and APA steer to.
         p_max: the bound of p; 0.8 keeps augmentations from leaking into the generated images.

@@ -15,7 +15,7 @@ from dnnlib.options import check_choices, option, options_of
 from training.options.keep import Keep, KeepRule
 from training.options.presets import CFGS, PRESETS, BaseConfig
 
-PIPES = ("blit", "geom", "color", "filter", "noise", "cutout", "bg", "bgc", "bgcf", "bgcfn", "bgcfnc")
+PIPES = ("blit", "geom", "color", "filter", "noise", "cutout", "bg", "bgc", "bgcf", "bgcfn", "bgcfnc", "diffaug")
 ADA_KIMG, ADA_KIMG_RESUMED = 500.0, 100.0
 CFG = "from --cfg"
 COUNT, NATURAL = click.IntRange(min=1), click.IntRange(min=0)
@@ -51,8 +51,18 @@ class TrainingOptions:
     rlo_form: str | None = option(
         LOSS, "Which rooted loss; docs/theory.md.", click.Choice(["bounded", "convex"]), "bounded",
         only_with=("loss", "rlo"))
+    alpha: float | None = option(
+        LOSS, "The rooted loss by its order, instead of k and form: below 1 convex, 1 ce, above 1 bounded.", POSITIVE)
+    g_loss: str | None = option(
+        LOSS, "Another loss for the generator: ce, rlo:k=2:form=convex, alpha=0.7.", unset="as D", unit="LOSS")
+    pair: bool | None = option(LOSS, "Compare each generated image with a real one (relativistic).", bool, False)
     saturating: bool | None = option(LOSS, "Generator minimises the value literally.", bool, False)
     gamma: float | None = option(LOSS, "R1 weight.", NOT_NEGATIVE, unset=CFG, unit="WEIGHT")
+    r2_gamma: float | None = option(LOSS, "R2 weight: as R1, on generated images.", NOT_NEGATIVE, 0.0, unit="WEIGHT")
+    lecam: float | None = option(LOSS, "LeCam regularisation's weight, as 3e-7.", NOT_NEGATIVE, 0.0, unit="LAMBDA")
+    gamma_scale: str | None = option(
+        LOSS, "alpha: divide these three by alpha^2 of D's loss, for equal regularisation.",
+        click.Choice(["none", "alpha"]), "none")
     pl_weight: float | None = option(
         LOSS, "Path-length weight.", NOT_NEGATIVE, unit="WEIGHT",
         unset=f"{BaseConfig.pl_weight:g}; cifar: {CFGS['cifar'].pl_weight:g}")
@@ -75,11 +85,13 @@ class TrainingOptions:
     ema_kimg: float | None = option(
         SIZE, "Half-life of the generator's average.", NOT_NEGATIVE, unset=CFG, unit="KIMG")
 
-    aug: str | None = option(AUGMENTATION, "Augmentation mode.", click.Choice(["noaug", "ada", "fixed"]), "ada")
+    aug: str | None = option(AUGMENTATION, "Augmentation mode.", click.Choice(["noaug", "ada", "fixed", "apa"]), "ada")
     p: float | None = option(
         AUGMENTATION, "Probability of augmentations.", PROBABILITY, unit="PROBABILITY", only_with=("aug", "fixed"))
     target: float | None = option(
         AUGMENTATION, "What r_t is steered to.", PROBABILITY, 0.6, unit="R_T", only_with=("aug", "ada"))
+    apa_target: float | None = option(
+        AUGMENTATION, "What r_t is steered to.", PROBABILITY, 0.6, unit="R_T", only_with=("aug", "apa"))
     p_max: float | None = option(
         AUGMENTATION, "Bound of p; 0.8 guards against leaks.", PROBABILITY, 1.0, unit="PROBABILITY",
         only_with=("aug", "ada"))
