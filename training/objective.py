@@ -194,8 +194,9 @@ class Objective:
     def finish_w_avg(self, all_reduce: Callable[[torch.Tensor], torch.Tensor], w_avg_beta: float = 0.995) -> None:
         """Move w_avg by the mean w of a phase that generates images, over all micro-batches of all processes.
 
-        Beta, and that Gmain, Greg and Dmain (and Dreg with R2) each move it, is as in StyleGAN2-ADA (Karras et al. 2020a), whose mapping
-        network does so at every call in training but the second one of style mixing. StyleGAN3 has 0.998 once per step.
+        Beta, and that Gmain, Greg and Dmain (and Dreg, where it generates images) each move it, is as in StyleGAN2-ADA
+        (Karras et al. 2020a), whose mapping network does so at every call in training but the second one of style
+        mixing. StyleGAN3 has 0.998 once per step.
         """
         total = all_reduce(torch.cat([self._w_sums, self._w_count]))
         _move(self.G.mapping.w_avg, total[:-1] / total[-1], 1 - w_avg_beta)
