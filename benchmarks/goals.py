@@ -100,6 +100,11 @@ def _on_cpu(results: dict[str, Any]) -> Iterator[Goal]:
         ("first step, with the start of the program and its end: s", "one_step_and_exit", 15.0),
     ):
         yield Goal(what, start_up.get(key), bound, False)
+    losses = results.get("losses", {}).get("losses", [])
+    rooted = [loss["ratio_to_cross_entropy"] for loss in losses if loss["loss"].startswith("rlo")]
+    yield Goal("rooted losses: time / that of cross-entropy", max(rooted, default=None), 1.5, False)
+    _, processor = results.get("metrics", {}).get("frechet_distance", (None, None))
+    yield Goal("Frechet distance in 2048 dimensions, processor: s", processor, 2.0, False)
     ratio = results.get("metrics", {}).get("evaluation / (generator + detector)")
     wall, processor = ratio if ratio else (None, None)
     where = f"processor time: {processor:.2f}" if processor is not None else ""

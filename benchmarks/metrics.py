@@ -24,6 +24,7 @@ import metrics
 from metrics.blocks import BLOCK
 from metrics.detectors.registry import open_detector
 from metrics.features.sampling import generator_unit
+from metrics.measures.frechet import Moments, frechet_distance
 from torch_utils.environment import provenance
 from torch_utils.images import to_uint8
 from training.dataset import ImageDataset
@@ -91,6 +92,8 @@ def main(count: int, channels: int, features: int, out: str | None) -> None:
         with torch.no_grad():
             generator_seconds, detector_seconds = seconds(generate), seconds(detect)
         total_seconds = seconds(lambda: metrics.compute([f"fid{count}_full"], **options))
+    moments = [Moments.of(torch.randn(features + 1000, features)) for _ in range(2)]
+    frechet_seconds = min((seconds(lambda: frechet_distance(*moments)) for _ in range(3)), key=lambda pair: pair[1])
     ratios = [total / (a + b) for total, a, b in zip(total_seconds, generator_seconds, detector_seconds, strict=True)]
     result = {
         "machine": {**provenance("cpu", "numpy", "scipy"), "load_before": load_before},
@@ -100,6 +103,7 @@ def main(count: int, channels: int, features: int, out: str | None) -> None:
         "detector": detector_seconds,
         "evaluation": total_seconds,
         "evaluation / (generator + detector)": ratios,
+        "frechet_distance": frechet_seconds,
     }
     text = json.dumps(result, indent=1)
     click.echo(text)

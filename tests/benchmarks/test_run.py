@@ -4,6 +4,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,13 @@ CPU = {
         ]
     },
     "tools": {"start_up_seconds": {"import_rooted_adds": 0.06, "train_help": 0.5, "one_step_and_exit": 9}},
-    "metrics": {"evaluation / (generator + detector)": [1.2, 1.1]},
+    "metrics": {"evaluation / (generator + detector)": [1.2, 1.1], "frechet_distance": [1.9, 1.8]},
+    "losses": {
+        "losses": [
+            {"loss": name, "ratio_to_cross_entropy": ratio}
+            for name, ratio in (("cross_entropy", 1.0), ("rlo-8-bounded", 1.2), ("rlo-8-convex", 1.6))
+        ]
+    },
 }  # fmt: skip
 
 
@@ -80,6 +87,8 @@ def test_verdicts_on_a_cpu():
     assert found["import rooted adds: s"][0] == "not reached"
     assert found["train.py --help: s"][0] == "reached"
     assert found["evaluation / (generator + detector), on the clock"] == ("reached", "processor time: 1.10")
+    assert found["Frechet distance in 2048 dimensions, processor: s"][0] == "reached"
+    assert found["rooted losses: time / that of cross-entropy"][0] == "not reached"
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
@@ -121,13 +130,19 @@ class Python(run.Stage):
         return [sys.executable, "-c", *(part.format(json=out / f"{name}.json") for part in self.command)]
 
 
+HANGS = """
+import time
+try:
+    print("begun")
+    time.sleep(600)
+except KeyboardInterrupt:
+    print("as far as it came")
+"""
 PROGRAMS = {
     "writes": Python(("import pathlib, sys; pathlib.Path(sys.argv[1]).write_text('[1]')", "{json}")),
     "fails": Python(("raise SystemExit('it is broken')",)),
     "tests-ops": Python(("print('2 failed, 7 passed, 3 skipped in 4.56s (0:00:04)'); raise SystemExit(1)",)),
-    "hangs": Python(
-        ("import time\ntry: time.sleep(60)\nexcept KeyboardInterrupt: print('as far as it came')",), limit=2
-    ),
+    "hangs": Python((HANGS,), limit=2),
 }
 
 
@@ -142,7 +157,19 @@ def call(monkeypatch, tmp_path):
     return invoke
 
 
-def test_a_stage_that_fails_or_hangs_does_not_end_the_others(call):
+def test_a_stage_that_fails_or_hangs_does_not_end_the_others(call, monkeypatch, tmp_path):
+    class Patient(subprocess.Popen):
+        """A process whose time is over when it has printed its first line."""
+
+        def wait(self, timeout=None):
+            if timeout != PROGRAMS["hangs"].limit:
+                return super().wait(timeout)
+            while "begun" not in (tmp_path / "a" / "hangs.log").read_text() and self.poll() is None:
+                time.sleep(0.01)
+            return super().wait(0)
+
+    monkeypatch.setattr(run.subprocess, "Popen", Patient)
+    monkeypatch.setattr(run, "GRACE", 600)
     result, out = call()
     assert result.exit_code == 0, result.output
     ran = json.loads((out / "summary.json").read_text())["stages"]

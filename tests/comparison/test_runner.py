@@ -1,4 +1,4 @@
-"""The runner with a stand-in for train.py that behaves as told, so that every ending can be seen in seconds."""
+"""The runner with a stand-in for train.py that behaves as told, so that every ending can be seen."""
 
 import fcntl
 import json
@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -22,16 +21,17 @@ import fcntl, json, os, signal, sys, time
 from pathlib import Path
 folder, behaviour = Path(sys.argv[1]), sys.argv[2]
 folder.mkdir(parents=True, exist_ok=True)
-lock = open(folder / ".lock", "w")
-fcntl.flock(lock, fcntl.LOCK_EX)
-(folder / "training_options.json").write_text(json.dumps({"total_kimg": 1}))
-with open(folder / "starts.txt", "a") as stream:
-    stream.write(json.dumps({"at": time.time(), "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"),
-                             "threads": os.environ.get("OMP_NUM_THREADS")}) + "\\n")
 def stop(signum, frame):
     (folder / "asked-to-stop").touch()
     sys.exit(75)
 signal.signal(signal.SIGTERM, stop)
+lock = open(folder / ".lock", "w")
+fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+(folder / "training_options.json").write_text(json.dumps({"total_kimg": 1}))
+finished = sorted(path.parent.name for path in folder.parent.glob("*/finished.json"))
+start = {"after": finished, "gpu": os.environ.get("CUDA_VISIBLE_DEVICES"), "threads": os.environ.get("OMP_NUM_THREADS")}
+(folder / "starting").write_text(json.dumps(start))
+os.rename(folder / "starting", folder / "start.json")
 if behaviour == "fail":
     sys.exit("error: no such thing")
 if behaviour == "fail-and-go-on":
@@ -44,7 +44,11 @@ if behaviour == "diverge":
     sys.exit("error: whatever it is called today")
 if behaviour == "speak-of-divergence":
     sys.exit("error: 25 steps in a row had gradients that are not finite, at 1.0 kimg")
-time.sleep(0.5 if behaviour == "finish" else 60)
+if behaviour == "sleep":
+    time.sleep(600)
+if behaviour.startswith("with "):
+    while not (folder.parent / behaviour[5:] / "start.json").exists():
+        time.sleep(0.01)
 (folder / "finished.json").write_text("{}")
 """
 
@@ -63,20 +67,19 @@ def stand_in(tmp_path, monkeypatch):
     return job
 
 
-def starts(job):
-    return [json.loads(line) for line in (job.folder / "starts.txt").read_text().splitlines()]
+def start_of(job):
+    return json.loads((job.folder / "start.json").read_text())
 
 
 def test_jobs_run_side_by_side_and_share_the_cores(stand_in, monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 8)
     monkeypatch.setattr(runner.torch.cuda, "is_available", lambda: False)
-    jobs = [stand_in(f"run{i}", "finish") for i in range(3)]
+    jobs = [stand_in("run0", "with run1"), stand_in("run1", "with run0"), stand_in("run2", "finish")]
     assert run_jobs(jobs, 2, lambda text: None) == []
     assert all(job.run.state is State.FINISHED for job in jobs)
-    times = [starts(job)[0]["at"] for job in jobs]
-    assert abs(times[1] - times[0]) < times[2] - times[0]
-    assert {starts(job)[0]["threads"] for job in jobs} == {"4"}
+    assert [len(start_of(job)["after"]) > 0 for job in jobs] == [False, False, True]
+    assert {start_of(job)["threads"] for job in jobs} == {"4"}
     assert pending(jobs, retry_diverged=False) == []
 
 
@@ -85,7 +88,7 @@ def test_every_job_gets_a_gpu_of_its_own(stand_in, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     jobs = [stand_in(f"run{i}", "finish") for i in range(2)]
     run_jobs(jobs, 2, lambda text: None)
-    assert [starts(job)[0]["gpu"] for job in jobs] == ["4", "6"]
+    assert [start_of(job)["gpu"] for job in jobs] == ["4", "6"]
 
 
 def test_a_failure_is_reported_and_stops_nothing(stand_in):
@@ -127,13 +130,11 @@ def test_divergence_is_not_what_a_message_says(stand_in):
     assert pending([job], retry_diverged=False) == [job]
 
 
-def test_sigterm_asks_the_runs_to_save(stand_in):
+def test_sigterm_asks_the_runs_to_save(stand_in, wait_until):
     job = stand_in("long", "sleep")
 
     def interrupt():
-        while not (job.folder / "starts.txt").exists():
-            time.sleep(0.05)
-        time.sleep(0.3)
+        wait_until((job.folder / "start.json").exists)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=interrupt).start()
@@ -146,21 +147,22 @@ def test_sigterm_asks_the_runs_to_save(stand_in):
 def test_a_process_that_is_still_saving_is_waited_for(stand_in):
     job = stand_in("busy", "finish")
     job.folder.mkdir(parents=True)
-    holder = subprocess.Popen(
-        [sys.executable, "-c", "import fcntl,sys,time; f=open(sys.argv[1],'w'); fcntl.flock(f, fcntl.LOCK_EX);"
-         "print('held', flush=True); time.sleep(1)", str(job.folder / ".lock")], stdout=subprocess.PIPE
-    )  # fmt: skip
-    holder.stdout.readline()
-    released_after = time.time() + 0.8
     said = []
-    run_jobs([job], 1, said.append)
-    holder.wait()
+    with open(job.folder / ".lock", "w") as lock:  # the stand-in fails where it is held
+        fcntl.flock(lock, fcntl.LOCK_EX)
+
+        def say(text):
+            said.append(text)
+            if "waiting for a process" in text:
+                fcntl.flock(lock, fcntl.LOCK_UN)
+
+        assert run_jobs([job], 1, say) == []
     assert any("waiting for a process" in text for text in said)
-    assert starts(job)[0]["at"] > released_after
+    assert job.run.state is State.FINISHED
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel's parent death signal is Linux's")
-def test_runs_end_when_the_runner_is_killed(tmp_path):
+def test_runs_end_when_the_runner_is_killed(tmp_path, wait_until):
     script, folder = tmp_path / "stand_in.py", tmp_path / "runs" / "orphan"
     script.write_text(STAND_IN)
     code = (
@@ -171,23 +173,9 @@ def test_runs_end_when_the_runner_is_killed(tmp_path):
     )
     root = Path(__file__).resolve().parents[2]
     process = subprocess.Popen([sys.executable, "-c", code, str(script), str(folder)], cwd=root)
-    while not (folder / "starts.txt").exists():
-        assert process.poll() is None
-        time.sleep(0.05)
-    time.sleep(0.5)
+    wait_until((folder / "start.json").exists, process)
     process.kill()
     process.wait()
-    for _ in range(100):
-        if (folder / "asked-to-stop").exists():
-            break
-        time.sleep(0.05)
-    assert (folder / "asked-to-stop").exists()
+    wait_until((folder / "asked-to-stop").exists)
     with open(folder / ".lock", "a") as stream:
-        for _ in range(100):
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(0.05)
-        else:
-            pytest.fail("the run still holds its lock")
+        fcntl.flock(stream, fcntl.LOCK_EX)  # free as soon as the run has ended

@@ -47,17 +47,21 @@ def test_choice_is_not_seen_by_other_threads_and_tasks():
         thread.join()
     assert seen == [False]
 
-    async def inside():
+    async def inside(chosen, asked):
         with use_implementation("native"):
-            await asyncio.sleep(0.01)
+            chosen.set()
+            await asked.wait()
             return uses_native(X)
 
-    async def outside():
-        await asyncio.sleep(0.005)
-        return uses_native(X)
+    async def outside(chosen, asked):
+        await chosen.wait()
+        found = uses_native(X)
+        asked.set()
+        return found
 
     async def both():
-        return await asyncio.gather(inside(), outside())
+        events = asyncio.Event(), asyncio.Event()
+        return await asyncio.gather(inside(*events), outside(*events))
 
     assert asyncio.run(both()) == [True, False]
 

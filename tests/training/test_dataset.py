@@ -218,9 +218,9 @@ def test_a_zip_is_read_from_other_processes(tmp_path, method):
     for child in children:
         child.start()
     assert (ds.to_tensor().numpy() == arrays).all()
-    assert all(queue.get(timeout=60) == arrays.tobytes() for _ in children)
+    assert all(queue.get() == arrays.tobytes() for _ in children)
     for child in children:
-        child.join(60)
+        child.join()
         assert child.exitcode == 0
 
 
