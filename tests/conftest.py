@@ -13,7 +13,9 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 
 # What the processes that tests fork need, imported once for all of them; the last is what the first optimizer imports.
-multiprocessing.set_forkserver_preload(["train", "training.command", "training.training_loop", "torch._dynamo"])
+multiprocessing.set_forkserver_preload(
+    ["train", "training.command", "training.training_loop", "metrics", "torch._dynamo"]
+)
 
 
 def _shared(name: str) -> Path:
