@@ -8,38 +8,30 @@ from typing import Any
 
 import click
 
-from dnnlib.cli import LARGEST_SEED, Command, NameList, door
-
-BOOL = {"type": bool, "metavar": "BOOL"}
+from dnnlib.cli import BOOL, SEED, Command, NameList, device_option, door, offline_option, sha256_option
 
 
-@click.command(cls=Command, context_settings={"max_content_width": 110})
+@click.command(cls=Command)
 @click.option("--network", "networks", metavar="FILE", multiple=True, help="Network file or URL; can be repeated.")
 @click.option("--run", "run_dir", metavar="DIR", help="All snapshots of a run directory; see --best and --last.")
 @click.option("--last", "which", flag_value="last", help="With --run: the newest snapshot only.")
 @click.option("--best", "which", flag_value="best", help="With --run: the one with the best recorded metric.")
 @click.option("--real", metavar="PATH", help="Compare two folders or zips: the real images.")
 @click.option("--fake", metavar="PATH", help="Compare two folders or zips: the images to judge.")
-@click.option(
-    "--metrics",
-    "names",
-    type=NameList(),
-    default=(),
-    metavar="LIST",
-    help="Names separated by commas [fid50k_full, or swd where no detector can be had]; --list-metrics.",
-)
+@click.option("--metrics", "names", type=NameList(), default=(), show_default=False, metavar="LIST",
+              help="Names separated by commas  [fid50k_full, or swd without a detector]; --list-metrics.")  # fmt: skip
 @click.option("--data", metavar="PATH", help="Training data, if it is not where it was at training.")
-@click.option("--mirror", **BOOL, help="Whether the data was mirrored [as at training].")
-@click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=0, help="Of latents, labels, noise, subsets [0].")
-@click.option("--bootstrap", type=int, default=0, metavar="B", help="95 % intervals from B resamples, say 100 [0].")
+@click.option("--mirror", **BOOL, help="Whether the data was mirrored  [as at training].")
+@click.option("--seed", type=SEED, default=0, help="Of latents, labels, noise, subsets.")
+@click.option("--bootstrap", type=int, default=0, metavar="B", help="95 % intervals from B resamples, say 100.")
 @click.option("--detector", metavar="FILE", help="TorchScript network instead of Inception, VGG16 or DINOv2.")
 @click.option("--detector-sha256", metavar="HEX", help="Refuse a detector's file with another SHA-256.")
-@click.option("--offline", is_flag=True, help="Fetch nothing; detectors from ROOTED_DETECTOR_DIR or the cache.")
-@click.option("--network-sha256", metavar="HEX", help="Refuse a network file with another SHA-256.")
-@click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N, mps [auto].")
-@click.option("--batch", "batch_size", type=click.IntRange(min=1), default=64, help="Images at a time [64].")
-@click.option("--gpus", type=click.IntRange(min=1), default=1, help="Processes on this machine [1].")
-@click.option("--verbose", **BOOL, default=True, help="Show progress on stderr [true].")
+@offline_option
+@sha256_option
+@device_option
+@click.option("--batch", "batch_size", type=click.IntRange(min=1), default=64, help="Images at a time.")
+@click.option("--gpus", type=click.IntRange(min=1), default=1, help="Processes on this machine.")
+@click.option("--verbose", "progress", **BOOL, default=True, help="Show progress on stderr.")
 @click.option("--list-metrics", is_flag=True, help="Print the names of metrics and stop.")
 @door
 def main(**flags: Any) -> None:
@@ -66,11 +58,7 @@ def main(**flags: Any) -> None:
     gpus, device_name = flags.pop("gpus"), flags.pop("device")
     from metrics.command import Request
 
-    request = Request(
-        **{key: value for key, value in flags.items() if key not in ("which", "verbose")},
-        which=flags["which"] or "all",
-        progress=flags["verbose"],
-    )
+    request = Request(**{**flags, "which": flags["which"] or "all"})
     if gpus > 1 and "RANK" not in os.environ:
         from torch_utils.launch import launch
 

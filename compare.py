@@ -17,7 +17,7 @@ from comparison.runs.losses import parse_losses
 from comparison.runs.runner import Job, pending, run_jobs
 from comparison.runs.tuning import choose_rates, trial_jobs
 from dnnlib import UserError, make_folder
-from dnnlib.cli import CONTINUE_STATUS, Command, Number, door
+from dnnlib.cli import CONTINUE_STATUS, Command, Number, door, in_flags
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ PRESETS = {
 @click.option("--projections", type=click.IntRange(min=0), help="Project that many pictures of the data set  [0].")
 @click.option("--projection-target", "targets", multiple=True, metavar="PICTURE|DIR", help="Project these instead.")
 @click.option("--projection-steps", type=click.IntRange(min=1), help="[500]")
-@click.option("--projection-distance", default="auto", show_default=True, metavar="auto|lpips|pixel|FILE")
+@click.option("--projection-distance", "distance", default="auto", show_default=True, metavar="auto|lpips|pixel|FILE")
 @click.argument("train_flags", nargs=-1, type=click.UNPROCESSED)
 @door
 def main(**options: Any) -> None:
@@ -225,7 +225,7 @@ def _check_report_options(options: dict[str, Any]) -> None:
 
     _numbers(options["reach"] or "", "--reach")
     projections.check_targets(options["targets"])
-    projections.check_distance(options["projection_distance"])
+    projections.check_distance(options["distance"])
 
 
 def _check_a_run(outdir: Path, design: Design, has_targets: bool) -> None:
@@ -315,7 +315,7 @@ def _report(
             if options["targets"]
             else projections.choose_targets(design, run, count)
         )
-        distance = projections.choose_distance(options["projection_distance"], device, _say)
+        distance = projections.choose_distance(options["distance"], device, _say)
         steps = options["projection_steps"] or preset.projection_steps
         content["projections"] = projections.project_all(outdir, runs, targets, distance, steps, device, _say)
         path = write()
@@ -327,7 +327,7 @@ def _report(
 
 
 def _say(text: str) -> None:
-    click.echo(text, err=True)
+    click.echo(in_flags(text), err=True)
 
 
 if __name__ == "__main__":

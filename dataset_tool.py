@@ -15,14 +15,13 @@ See docs/data.md.
 
 import dataclasses
 import os
-import re
 from pathlib import Path
 
 import click
 from tqdm import tqdm
 
 from dnnlib import UserError
-from dnnlib.cli import Command, Number, door
+from dnnlib.cli import Command, Number, Size, door, in_flags
 from training.dataset.builtin_faces import BUILTIN_FACES
 from training.dataset.making import archives, image_files, recipes
 from training.dataset.making.make import make_dataset, summarise
@@ -34,79 +33,45 @@ _RECIPE_FILTERS = {"ffhq": "box"}  # what published FIDs were computed with
 _RECIPE_ON_ERROR = {"stanford-dogs": "convert"}  # a few of the published pictures are not RGB
 
 
-class Resolution(click.ParamType):
-    """`WxH` or `N` for NxN, in pixels, as (width, height)."""
-
-    name = "WxH"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
-        """Parse the value of the option."""
-        if isinstance(value, tuple):
-            return value
-        match = re.fullmatch(r"(\d+)(?:x(\d+))?", str(value).strip().lower())
-        if match is None or "0" in (match[1], match[2]):
-            self.fail(f"'{value}' is not a size such as 64x64 or 64", param, ctx)
-        return int(match[1]), int(match[2] or match[1])
-
-
-@click.command(cls=Command, help=__doc__.replace("\\b\n", "\b\n"), context_settings={"show_default": True})
+@click.command(cls=Command, help=__doc__.replace("\\b\n", "\b\n"))
 @click.option("--source", required=True, metavar="PATH", help="Folder, archive or builtin:faces to read")
 @click.option("--dest", required=True, metavar="PATH", help="A .zip, or a folder, to write")
 @click.option("--recipe", type=click.Choice(["ffhq", "stanford-dogs"]), help="The source is this published data set")
 @click.option("--max-images", type=click.IntRange(min=1), help="Take only the first N images  [default: all]")
-@click.option(
-    "--resolution", type=Resolution(), help="Size of the images to make  [default: as they are; recipes: 64x64]"
-)
+@click.option("--resolution", "size", type=Size("square"),
+              help="Size of the images to make  [default: as they are; recipes: 64x64]")  # fmt: skip
 @click.option("--width", type=click.IntRange(min=1), help="Width of the images to make (same as --resolution=WxH)")
 @click.option("--height", type=click.IntRange(min=1), help="Height of the images to make")
-@click.option(
-    "--transform",
-    type=click.Choice(["center-crop", "center-crop-wide"]),
-    help="Take the largest middle square; or the largest middle WxH, between black bars (smaller images are left out)  "
-    "[default: stretch the whole image]",
-)
-@click.option(
-    "--resize-filter",
-    type=click.Choice(["lanczos", "box"]),
-    help="box averages areas, as the published FIDs of FFHQ need  [default: lanczos; ffhq: box]",
-)
-@click.option(
-    "--mode", type=click.Choice(["L", "RGB", "RGBA"]), help="Convert all images to this  [default: the most frequent]"
-)
-@click.option(
-    "--labels-from",
-    type=click.Choice(["auto", "folders", "json", "csv", "none"]),
-    default="auto",
-    help="Class labels: one sub-folder for each class; dataset.json; a table labels.csv of file,label; "
-    "auto takes what CIFAR-10, MNIST, a recipe or a dataset.json in the source bring along",
-)
+@click.option("--transform", type=click.Choice(["center-crop", "center-crop-wide"]),
+              help="Take the largest middle square; or the largest middle WxH, between black bars (smaller images are "
+              "left out)  [default: stretch the whole image]")  # fmt: skip
+@click.option("--resize-filter", type=click.Choice(["lanczos", "box"]),
+              help="box averages areas, as the published FIDs of FFHQ need  [default: lanczos; ffhq: box]")  # fmt: skip
+@click.option("--mode", type=click.Choice(["L", "RGB", "RGBA"]),
+              help="Convert all images to this  [default: the most frequent]")  # fmt: skip
+@click.option("--labels-from", type=click.Choice(["auto", "folders", "json", "csv", "none"]), default="auto",
+              help="Class labels: one sub-folder for each class; dataset.json; a table labels.csv of file,label; auto "
+              "takes what CIFAR-10, MNIST, a recipe or a dataset.json in the source bring along")  # fmt: skip
 @click.option("--labels-file", metavar="FILE", help="The dataset.json or table, if it is not in the source")
-@click.option(
-    "--on-error",
-    type=click.Choice(["stop", "skip", "convert"]),
-    help="At an image that is unreadable, has no label, or differs in mode or size: stop; leave it out; or convert "
-    "mode and size and leave out only what cannot be mended  [default: stop; stanford-dogs: convert]",
-)
-@click.option(
-    "--duplicates", type=click.Choice(["keep", "skip"]), default="keep", help="What to do with images of equal pixels"
-)
-@click.option(
-    "--min-size",
-    type=click.IntRange(min=0),
-    help="Leave out images (or dogs) with a shorter side  [default: 0; stanford-dogs: W]",
-)
+@click.option("--on-error", type=click.Choice(["stop", "skip", "convert"]),
+              help="At an image that is unreadable, has no label, or differs in mode or size: stop; leave it out; or "
+              "convert mode and size and leave out only what cannot be fixed  [default: stop; stanford-dogs: convert]"
+              )  # fmt: skip
+@click.option("--duplicates", type=click.Choice(["keep", "skip"]), default="keep",
+              help="What to do with images of equal pixels")  # fmt: skip
+@click.option("--min-size", type=click.IntRange(min=0),
+              help="Leave out images (or dogs) with a shorter side  [default: 0; stanford-dogs: W]")  # fmt: skip
 @click.option("--margin", type=Number(0, 2), help="stanford-dogs: margin around the box, in box sides  [default: 0.1]")
 @click.option("--report", metavar="FILE", help="Write what happened to each image as JSON")
 @click.option("--overwrite", is_flag=True, help="Replace an existing --dest")
-@click.option(
-    "--workers", type=click.IntRange(min=1), default=min(8, os.cpu_count() or 1), show_default="CPUs", help="Threads"
-)
+@click.option("--workers", type=click.IntRange(min=1), default=min(8, os.cpu_count() or 1), show_default="CPUs",
+              help="Threads")  # fmt: skip
 @door
 def main(
     source: str,
     dest: str,
     recipe: str | None,
-    resolution: tuple[int, int] | None,
+    size: tuple[int, int] | None,
     width: int | None,
     height: int | None,
     labels_from: str,
@@ -121,7 +86,10 @@ def main(
     **options: object,
 ) -> None:
     """Parse the options, open the source and make the data set (the command's help is the module's docstring)."""
-    size = _size(resolution, width, height)
+    if width is not None or height is not None:
+        if size is not None:
+            raise UserError("--resolution and --width/--height say the same; give one of them")
+        size = (width or height, height or width)
     if recipe is not None:
         size = size or (_RECIPE_RESOLUTION, _RECIPE_RESOLUTION)
         if transform is not None or labels_file is not None or labels_from not in ("auto", "none"):
@@ -154,22 +122,12 @@ def main(
         progress=lambda items: tqdm(items, total=len(opened.items), unit="image", disable=None),
         **options,
     )
-    for line in made.lines():
-        click.echo(line)
     facts, lines = summarise(dest)
-    for line in lines:
-        click.echo(line)
+    for line in (*made.lines(), *lines):
+        click.echo(in_flags(line))
     if report is not None:
         made.save(report, {"source": source, **facts})
         click.echo(f"report: {report}")
-
-
-def _size(resolution: tuple[int, int] | None, width: int | None, height: int | None) -> tuple[int, int] | None:
-    if width is None and height is None:
-        return resolution
-    if resolution is not None:
-        raise UserError("--resolution and --width/--height say the same; give one of them")
-    return (width or height, height or width)
 
 
 def _check_paths(source: str, dest: str, report: str | None) -> None:

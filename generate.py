@@ -1,7 +1,6 @@
 """Draw pictures, grids, style mixing and interpolation videos with a trained network."""
 
 import functools
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +8,18 @@ from typing import Any
 import click
 
 from dnnlib import UserError, make_folder
-from dnnlib.cli import Command, IntegerRanges, Number, door, download_options
+from dnnlib.cli import (
+    Command,
+    IntegerRanges,
+    Number,
+    Size,
+    class_option,
+    device_option,
+    door,
+    network_option,
+    offline_option,
+    sha256_option,
+)
 from generation.latents import load_noise, parse_class
 from generation.output import Motion, Source, draw_grid, draw_mixing, draw_pictures, draw_video
 from generation.renderer import Renderer
@@ -34,81 +44,43 @@ Examples:
 """
 
 
-class GridSize(click.ParamType):
-    """Columns and rows such as `8x4`, or columns alone; a tuple (columns, rows or None)."""
-
-    name = "WxH"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int | None]:
-        """Parse one value; a wrong one is a usage error."""
-        if isinstance(value, tuple):
-            return value
-        size = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", str(value), re.ASCII)
-        if size is None:
-            self.fail(f"'{value}' is no size of a grid; write columns x rows as 8x4, or columns alone", param, ctx)
-        columns, rows = size.groups()
-        return int(columns), int(rows) if rows else None
-
-
 def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """The options that `generate.py` and `style_mixing.py` share."""
     options = [
-        click.option(
-            "--network", required=True, metavar="FILE|URL", help="Network: file, https:// or hf://owner/repo/file."
-        ),
-        click.option("--trunc", type=Number(), default=1.0, show_default=True, help="Truncation psi: 1 for none."),
+        network_option,
+        click.option("--trunc", type=Number(), default=1.0, help="Truncation psi: 1 for none."),
         click.option("--trunc-cutoff", type=click.IntRange(min=0), help="Truncate the first so many layers only."),
-        click.option("--class", "class_text", metavar="CLASS", help="Index, name, or mixture as cat=0.7,dog=0.3."),
+        class_option,
         click.option(
-            "--noise-mode",
-            type=click.Choice(["const", "random", "none"]),
-            default="const",
-            show_default=True,
+            "--noise-mode", type=click.Choice(["const", "random", "none"]), default="const",
             help="The network's own noise, noise by seed, or none.",
         ),
         click.option("--outdir", type=Path, required=True, help="Folder for the results; made if absent."),
-        click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps."),
-        click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True, help="At once."),
-        download_options,
-    ]
+        device_option,
+        click.option("--batch-size", type=click.IntRange(min=1), default=8, help="At once."),
+        sha256_option,
+        offline_option,
+    ]  # fmt: skip
     return functools.reduce(lambda f, option: option(f), reversed(options), function)
 
 
 @click.command(cls=Command, epilog=EPILOG)
 @network_options
 @click.option("--seeds", type=IntegerRanges(), help="Seeds such as 0,1,5-8.")
-@click.option(
-    "--projected-w",
-    type=Path,
-    multiple=True,
-    metavar="FILE",
-    help="Latents that projector.py found, instead of seeds; repeatable.",
-)
-@click.option(
-    "--projected-noise", type=Path, metavar="FILE", help="Noise maps that projector.py found with the latent."
-)
-@click.option(
-    "--grid", type=GridSize(), help="One grid.png instead of single pictures; with --video: cells of the video."
-)
+@click.option("--projected-w", type=Path, multiple=True, metavar="FILE",
+              help="Latents that projector.py found, instead of seeds; repeatable.")  # fmt: skip
+@click.option("--projected-noise", type=Path, metavar="FILE", help="Noise maps that projector.py found with it.")
+@click.option("--grid", type=Size("columns"), help="One grid.png, not pictures; with --video: its cells.")
 @click.option("--mix-rows", type=IntegerRanges(), help="Style mixing: seeds that give the picture of each row.")
 @click.option("--mix-cols", type=IntegerRanges(), help="Style mixing: seeds that give each column its styles.")
-@click.option("--mix-layers", type=IntegerRanges(), help="Style mixing: layers replaced. [default: 0-6, at most half]")
+@click.option("--mix-layers", "layers", type=IntegerRanges(), help="Style mixing: layers replaced  [0-6 or half].")
 @click.option("--video", type=click.Choice(["mp4", "gif", "webp"]), help="Interpolate between the pictures.")
-@click.option(
-    "--frames", type=click.IntRange(min=1), default=60, show_default=True, help="Video: from one to the next."
-)
-@click.option("--fps", type=Number(0, min_open=True), default=30, show_default=True, help="Video: frames per second.")
-@click.option(
-    "--space", type=click.Choice(["w", "z"]), default="w", show_default=True, help="Video: where to interpolate."
-)
-@click.option(
-    "--curve",
-    type=click.Choice(["cubic", "linear"]),
-    default="cubic",
-    show_default=True,
-    help="Video: spline, or straight (slerp in z).",
-)
-@click.option("--loop", type=bool, default=True, show_default=True, help="Video: return to the first picture.")
+@click.option("--frames", type=click.IntRange(min=1), default=60, help="Video: from one to the next.")
+@click.option("--fps", type=Number(0, min_open=True), default=30, help="Video: frames per second.")
+@click.option("--space", type=click.Choice(["w", "z"]), default="w", help="Video: where to interpolate.")
+@click.option("--curve", type=click.Choice(["cubic", "linear"]), default="cubic",
+              help="Video: spline, or straight (slerp in z).")  # fmt: skip
+@click.option("--loop", type=bool, default=True, help="Video: return to the first picture.")
 @door
 def main(
     seeds: list[int] | None,
@@ -117,7 +89,7 @@ def main(
     grid: tuple[int, int | None] | None,
     mix_rows: list[int] | None,
     mix_cols: list[int] | None,
-    mix_layers: list[int] | None,
+    layers: list[int] | None,
     video: str | None,
     outdir: Path,
     **options: Any,
@@ -136,7 +108,7 @@ def main(
     if projected_noise is not None:
         load_noise(projected_noise, renderer.G)
     if mix_rows and mix_cols:
-        written = draw_mixing(renderer, text, mix_rows, mix_cols, mix_layers, outdir)
+        written = draw_mixing(renderer, text, mix_rows, mix_cols, layers, outdir)
     elif video:
         columns, rows = grid or (1, 1)
         written = draw_video(renderer, source, motion, columns, rows or 1, outdir / f"interpolation.{video}")
@@ -170,7 +142,7 @@ def prepare(
         raise UserError(f"--trunc-cutoff={trunc_cutoff}: the network has {G.num_ws} layers")
     label = parse_class(class_text, G.c_dim, snapshot.metadata.get("class_names"))
     renderer = Renderer(G.to(target), target, label, trunc, trunc_cutoff, noise_mode, batch_size)
-    make_folder(outdir, "--outdir")
+    make_folder(outdir, "`outdir`")
     text = {"network": Path(network).name, "network_hash": snapshot.hash, "truncation_psi": f"{trunc:g}"}
     if trunc_cutoff is not None:
         text["truncation_cutoff"] = str(trunc_cutoff)

@@ -9,7 +9,16 @@ import torch
 from tqdm import tqdm
 
 from dnnlib import UserError, make_folder
-from dnnlib.cli import LARGEST_SEED, Command, door, download_options
+from dnnlib.cli import (
+    SEED,
+    Command,
+    class_option,
+    device_option,
+    door,
+    network_option,
+    offline_option,
+    sha256_option,
+)
 from generation.latents import parse_class
 from projection import load_distance, project
 from projection.distance import Distance
@@ -23,33 +32,29 @@ from training.snapshot import Snapshot, load_snapshot
 
 
 @click.command(cls=Command)
-@click.option("--network", required=True, metavar="FILE|URL", help="Snapshot or official pickle.")
-@click.option(
-    "--target", "targets", required=True, multiple=True, metavar="PICTURE|DIR",
-    help="What to project; may be given several times. Pictures are cropped to their central square; for faces align "
-    "them first as the training data was (docs/projector.md names a tool).",
-)  # fmt: skip
+@network_option
+@click.option("--target", "targets", required=True, multiple=True, metavar="PICTURE|DIR",
+              help="What to project; may be given several times. Pictures are cropped to their central square; align "
+              "faces first as the training data was (docs/projector.md names a tool).")  # fmt: skip
 @click.option("--outdir", required=True, metavar="DIR", help="For the files; with several targets a folder for each.")
-@click.option("--space", type=click.Choice(SPACES), default="w", show_default=True,
+@click.option("--space", type=click.Choice(SPACES), default="w",
               help="One latent for all layers, or one for each: closer, but edits worse.")  # fmt: skip
-@click.option("--noise-init", type=click.Choice(NOISE_INITS), default="network", show_default=True,
+@click.option("--noise-init", type=click.Choice(NOISE_INITS), default="network",
               help="Noise maps to start from: the network's own, or new ones.")  # fmt: skip
-@click.option("--num-steps", type=click.IntRange(min=1), default=1000, show_default=True)
-@click.option("--pti-steps", type=click.IntRange(min=0), default=0, show_default=True,
+@click.option("--num-steps", type=click.IntRange(min=1), default=1000, help="Steps of the optimisation.")
+@click.option("--pti-steps", type=click.IntRange(min=0), default=0,
               help="Then fit the network itself (pivotal tuning), for each target; 350 is usual.")  # fmt: skip
-@click.option("--distance", default="lpips", show_default=True, metavar="lpips|pixel|FILE",
+@click.option("--distance", default="lpips", metavar="lpips|pixel|FILE",
               help="What is minimised: LPIPS (VGG16), several pixel scales (no download), or TorchScript.")  # fmt: skip
-@click.option("--class", "class_name", metavar="NUMBER|NAME", help="For conditional networks; or cat=0.5,dog=0.5.")
-@click.option("--seed", type=click.IntRange(0, LARGEST_SEED), default=303, show_default=True)
-@click.option("--save-video", type=bool, default=None, metavar="BOOL",
-              help="proj.mp4 of the optimisation  [default: if ffmpeg is there]")  # fmt: skip
-@click.option(
-    "--video-every", type=click.IntRange(min=1), default=4, show_default=True, help="Steps from frame to frame."
-)
-@click.option("--batch", type=click.IntRange(min=1), default=8, show_default=True,
+@class_option
+@click.option("--seed", type=SEED, default=303, help="Of everything random.")
+@click.option("--save-video", type=bool, metavar="BOOL", help="proj.mp4 of the optimisation  [if ffmpeg is there].")
+@click.option("--video-every", type=click.IntRange(min=1), default=4, help="Steps from frame to frame.")
+@click.option("--batch", type=click.IntRange(min=1), default=8,
               help="Targets optimised at once; the result does not depend on it.")  # fmt: skip
-@click.option("--device", default="auto", show_default=True, metavar="auto|cpu|cuda|cuda:N|mps")
-@download_options
+@device_option
+@sha256_option
+@offline_option
 @door
 def main(
     network: str,
@@ -60,7 +65,7 @@ def main(
     num_steps: int,
     pti_steps: int,
     distance: str,
-    class_name: str | None,
+    class_text: str | None,
     seed: int,
     save_video: bool | None,
     video_every: int,
@@ -88,14 +93,14 @@ def main(
     where = choose_device(device)
     snapshot = load_snapshot(network, sha256=network_sha256, offline=offline)
     G = snapshot.generator
-    label = _label(snapshot, class_name)
+    label = _label(snapshot, class_text)
     pictures = torch.stack([load_target(t.path, G.img_channels, G.img_resolution) for t in found])
     measure = load_distance(distance, where, offline=offline)
     folders = _make_folders(Path(outdir), found)
 
     settings = {
         "network": Path(network).name, "network_hash": snapshot.hash, "space": space, "noise_init": noise_init,
-        "num_steps": num_steps, "pti_steps": pti_steps, "distance": measure.name, "class": class_name, "seed": seed,
+        "num_steps": num_steps, "pti_steps": pti_steps, "distance": measure.name, "class": class_text, "seed": seed,
     }  # fmt: skip
     if not can_plot():
         click.echo("loss.png is left out: it needs matplotlib (pip install 'rooted-stylegan[projection]')", err=True)
@@ -135,7 +140,7 @@ def _can_write_video() -> bool:
 
 def _make_folders(outdir: Path, targets: list[Target]) -> list[Path]:
     folders = [outdir] if len(targets) == 1 else [outdir / target.name for target in targets]
-    return [make_folder(folder, "--outdir") for folder in folders]
+    return [make_folder(folder, "`outdir`") for folder in folders]
 
 
 @contextlib.contextmanager

@@ -14,12 +14,12 @@ from generation.output import draw_mixing
 @network_options
 @click.option("--rows", type=IntegerRanges(), required=True, help="Seeds that give the picture of each row.")
 @click.option("--cols", type=IntegerRanges(), required=True, help="Seeds that give each column its styles.")
-@click.option("--styles", type=IntegerRanges(), help="Layers to replace. [default: 0-6, at most half]")
+@click.option("--styles", "layers", type=IntegerRanges(), help="Layers to replace  [0-6 or half].")
 @door
-def main(rows: list[int], cols: list[int], styles: list[int] | None, outdir: Path, **options: Any) -> None:
+def main(rows: list[int], cols: list[int], layers: list[int] | None, outdir: Path, **options: Any) -> None:
     """Write a picture for each pair of row and column, and all of them in grid.png."""
     renderer, text = prepare(outdir=outdir, **options)
-    click.echo(draw_mixing(renderer, text, rows, cols, styles, outdir, "--styles"))
+    click.echo(draw_mixing(renderer, text, rows, cols, layers, outdir))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ if TYPE_CHECKING:  # torch is imported once it is known that something is to be 
     from training.run_dir import RunDir
 
 
-@click.command(cls=Command, context_settings={"max_content_width": 110})
+@click.command(cls=Command)
 @takes_options(TrainingOptions)
 @door
 def main(options: TrainingOptions) -> None:

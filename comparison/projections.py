@@ -1,8 +1,7 @@
 """Projections of real pictures with the first and the last snapshot of every loss (Fig. 5 of the paper)."""
 
-import contextlib
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from training.dataset import ImageDataset
 from training.snapshot import load_snapshot
 
 FOLDER = "projections"
-LABELS_NEEDED = "--projection-target: these networks need labels; use --projections, which knows them"
+LABELS_NEEDED = "`targets`: these networks need labels; use `projections`, which knows them"
 
 
 @dataclass(frozen=True)
@@ -60,46 +59,40 @@ def load_targets(paths: Sequence[str], run: Run) -> list[Target]:
         raise UserError(LABELS_NEEDED)
     snapshot = load_snapshot(next(iter(run.snapshots.values())))
     G = snapshot.generator
-    with _own_flags():
-        return [
-            Target(target.name, load_target(target.path, G.img_channels, G.img_resolution), None)
-            for target in find_targets(paths)
-        ]
+    return [
+        Target(target.name, load_target(target.path, G.img_channels, G.img_resolution), None)
+        for target in find_targets(paths)
+    ]
 
 
 def check_targets(paths: Sequence[str]) -> None:
     """Refuse targets that are missing or no pictures.
 
     Raises:
-        UserError: names --projection-target.
+        UserError: names `targets`.
     """
-    if paths:
-        with _own_flags():
-            for target in find_targets(paths):
-                load_target(target.path, channels=3, resolution=16)
+    for target in find_targets(paths) if paths else ():
+        load_target(target.path, channels=3, resolution=16)
 
 
 def check_distance(name: str) -> None:
     """Refuse a distance that `choose_distance` could not give.
 
     Raises:
-        UserError: names --projection-distance.
+        UserError: names `distance`.
     """
     if name not in ("auto", "lpips", "pixel") and not Path(name).is_file():
         raise UserError(
-            f"--projection-distance={name} is neither a distance nor a file; "
-            "give auto, lpips, pixel or a TorchScript file"
+            f"`distance`={name} is neither a distance nor a file; give auto, lpips, pixel or a TorchScript file"
         )
     if name != "auto":
-        with _own_flags():
-            load_distance(name, "cpu")
+        load_distance(name, "cpu")
 
 
 def choose_distance(name: str, device: torch.device, say: Callable[[str], None]) -> Distance:
     """The named distance; `auto` is LPIPS where its weights are to be had, else pixels, and says why."""
     try:
-        with _own_flags():
-            return load_distance("lpips" if name == "auto" else name, device)
+        return load_distance("lpips" if name == "auto" else name, device)
     except UserError as error:
         if name != "auto":
             raise
@@ -158,21 +151,9 @@ def why_no_seed(runs: Mapping[str, Mapping[int, Run]]) -> str:
         if len(run.snapshots) < 2:
             return (
                 f"they need a first and a last snapshot of every loss, and {run.folder.name} "
-                f"left {len(run.snapshots)}; --kimg below 1 leaves only one"
+                f"left {len(run.snapshots)}; `kimg` below 1 leaves only one"
             )
     return "there are no runs"
-
-
-@contextlib.contextmanager
-def _own_flags() -> Iterator[None]:
-    """Errors name the flags of compare.py instead of those of projector.py."""
-    try:
-        yield
-    except UserError as error:
-        message = str(error).replace("--distance=", "--projection-distance=")
-        if message.startswith("--target"):
-            message = "--projection-target" + message.removeprefix("--target")
-        raise UserError(message) from error
 
 
 def _project_one(

@@ -19,6 +19,23 @@ MOST_NUMBERS = 1_000_000  # in one list
 BOOL = {"type": bool, "is_flag": False, "flag_value": True, "metavar": "BOOL"}  # 1/0/yes/no, or nothing for yes
 SEED = click.IntRange(0, LARGEST_SEED)
 
+# Options of several commands, as decorators.
+network_option = click.option(
+    "--network",
+    required=True,
+    metavar="FILE|URL",
+    help="Snapshot or official pickle: file, https:// or hf://user/repo/file.",
+)
+sha256_option = click.option("--network-sha256", metavar="HEX", help="Refuse a network file with another SHA-256.")
+offline_option = click.option("--offline", is_flag=True, help="Fetch nothing; use files from before only.")
+device_option = click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
+class_option = click.option(
+    "--class",
+    "class_text",
+    metavar="CLASS",
+    help="Index, name, or mixture as cat=0.7,dog=0.3; for conditional networks.",
+)
+
 
 def door(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate the body of a click command: a `UserError` becomes one line on stderr and exit status 2.
@@ -51,7 +68,14 @@ def in_flags(error: object) -> str:
 
 
 class Command(click.Command):
-    """A click command whose usage errors are one line too, as those of `door` are, and that refuses empty values."""
+    """A click command whose usage errors are one line too, as those of `door` are, and that refuses empty values.
+
+    Its help shows defaults, and options under the headings of their groups.
+    """
+
+    def __init__(self, *args: Any, context_settings: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        settings = {"show_default": True, "max_content_width": 110, **(context_settings or {})}
+        super().__init__(*args, context_settings=settings, **kwargs)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Parse the options; a mistake in them is told and ends the program with status 2."""
@@ -99,13 +123,6 @@ def _what_is_empty(option: click.Option) -> str:
     remedy = "a path" if kind.partition("|")[0] in ("PATH", "FILE", "DIR", "PICTURE") else "a value"
     leave = "" if option.required else " or leave the option out"
     return f"{max(option.opts, key=len)} is empty; give {remedy}{leave}"
-
-
-def download_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`--network-sha256` and `--offline`, which `training.snapshot.load_snapshot` takes as `sha256` and `offline`."""
-    sha256 = click.option("--network-sha256", metavar="HEX", help="Refuse a network file with another SHA-256.")
-    offline = click.option("--offline", is_flag=True, help="Use downloads of before only.")
-    return sha256(offline(function))
 
 
 class Number(click.FloatRange):

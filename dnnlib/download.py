@@ -111,7 +111,7 @@ def download(
         if offline:
             raise UserError(f"{path} is not the file expected from {url} (SHA-256 {sha256}...); replace it by hand")
     if offline:
-        raise UserError(f"{url} is not in the cache and --offline forbids to fetch it; save the file as {path}")
+        raise UserError(f"{url} is not in the cache and `offline` forbids to fetch it; save the file as {path}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,5 +1,9 @@
 """The one exception for mistakes that a user can make and fix."""
 
+import contextlib
+import re
+from collections.abc import Iterator
+
 
 class UserError(Exception):
     """A mistake in a command, file or setting that the user can fix.
@@ -16,6 +20,16 @@ class UserError(Exception):
     def __init__(self, message: str, *, everywhere: bool = False) -> None:
         super().__init__(message)
         self.everywhere = everywhere
+
+
+@contextlib.contextmanager
+def renamed(**names: str) -> Iterator[None]:
+    """Within it a `UserError` names arguments as the caller calls them: `renamed(path="data")`."""
+    try:
+        yield
+    except UserError as error:
+        error.args = (re.sub(r"`(\w+)`", lambda match: f"`{names.get(match[1], match[1])}`", f"{error}"),)
+        raise
 
 
 def first_line(error: BaseException) -> str:

@@ -98,4 +98,4 @@ def locate(
 def _reason(error: UserError) -> str:
     if error.__cause__ is not None:
         return f"{error.__cause__}"
-    return "not in the cache, and --offline was given" if "--offline" in f"{error}" else f"{error}"
+    return "not in the cache, and `offline` was given" if "`offline`" in f"{error}" else f"{error}"

@@ -26,7 +26,7 @@ def path_through(keys: torch.Tensor, frames_per_key: int, *, loop: bool, curve: 
         UserError: fewer than two keys.
     """
     if len(keys) < 2:
-        raise UserError("a video needs at least two pictures to go between; give more --seeds or --projected-w")
+        raise UserError("a video needs at least two pictures to go between; give more `seeds` or `projected_w`")
     points = keys.double()
     if loop:
         points = torch.cat([points, points[:1]])

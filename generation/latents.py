@@ -9,28 +9,27 @@ import safetensors.torch
 import torch
 
 from dnnlib import UserError, first_line
-
-_LARGEST_SEED = 2**32 - 1
+from dnnlib.seeds import check_seed
 
 
 def latents_from_seeds(seeds: Sequence[int], z_dim: int) -> torch.Tensor:
     """z [N, z_dim] float32, one row per seed, as StyleGAN2-ADA draws it: RandomState(seed).randn(1, z_dim).
 
     Raises:
-        UserError: a seed beyond 2^32 - 1, which NumPy's generator does not take.
+        UserError: a seed that NumPy's generator does not take.
     """
-    if max(seeds, default=0) > _LARGEST_SEED:
-        raise UserError(f"--seeds: {max(seeds)} is too large; seeds go up to {_LARGEST_SEED}")
+    for seed in seeds:
+        check_seed(seed, "seeds")
     rows = [np.random.RandomState(seed).randn(1, z_dim) for seed in seeds]
     return torch.from_numpy(np.concatenate(rows)).to(torch.float32)
 
 
-def parse_class(text: str | None, c_dim: int, class_names: Sequence[str] | None = None) -> torch.Tensor | None:
-    """The label c [1, c_dim] float32 that `text` describes; None for an unconditional network.
+def parse_class(class_text: str | None, c_dim: int, class_names: Sequence[str] | None = None) -> torch.Tensor | None:
+    """The label c [1, c_dim] float32 that `class_text` describes; None for an unconditional network.
 
     Args:
-        text: an index (`3`), a name (`cat`), or a mixture of either (`cat=0.5,dog=0.5`), whose weights are scaled to
-            sum 1. Digits are an index if there is such a class, and a name otherwise.
+        class_text: an index (`3`), a name (`cat`), or a mixture of either (`cat=0.5,dog=0.5`), whose weights are
+            scaled to sum 1. Digits are an index if there is such a class, and a name otherwise.
         c_dim: length of the network's labels; 0 for an unconditional one.
         class_names: names by index, if the network has them.
 
@@ -39,18 +38,18 @@ def parse_class(text: str | None, c_dim: int, class_names: Sequence[str] | None 
     """
     if c_dim == 0:
         return None
-    if text is None:
-        raise UserError(f"this network is conditional: give --class, {_choices(c_dim, class_names)}")
+    if class_text is None:
+        raise UserError(f"this network is conditional: give `class_text`, {_choices(c_dim, class_names)}")
     label = torch.zeros(1, c_dim)
     names = list(class_names or ())
-    if "=" not in text or text in names:
-        label[0, _class_index(text, c_dim, names)] = 1
+    if "=" not in class_text or class_text in names:
+        label[0, _class_index(class_text, c_dim, names)] = 1
         return label
-    for part in text.split(","):
+    for part in class_text.split(","):
         name, _, weight = part.rpartition("=")
-        label[0, _class_index(name.strip(), c_dim, names)] += _weight(weight, text)
+        label[0, _class_index(name.strip(), c_dim, names)] += _weight(weight, class_text)
     if label.sum() <= 0:
-        raise UserError(f"--class={text}: the weights of the mixture are all zero")
+        raise UserError(f"`class_text`={class_text}: the weights of the mixture are all zero")
     return label / label.sum()
 
 
@@ -59,7 +58,7 @@ def _class_index(text: str, c_dim: int, names: list[str]) -> int:
         return int(text)
     if text in names[:c_dim]:
         return names.index(text)
-    raise UserError(f"--class: the network has no class '{text}'; choose {_choices(c_dim, names)}")
+    raise UserError(f"`class_text`: the network has no class '{text}'; choose {_choices(c_dim, names)}")
 
 
 def _weight(text: str, whole: str) -> float:
@@ -68,7 +67,7 @@ def _weight(text: str, whole: str) -> float:
     except ValueError:
         value = float("nan")
     if not 0 <= value < float("inf"):
-        raise UserError(f"--class={whole}: '{text}' is no weight; write a mixture as cat=0.7,dog=0.3")
+        raise UserError(f"`class_text`={whole}: '{text}' is no weight; write a mixture as cat=0.7,dog=0.3")
     return value
 
 
@@ -77,41 +76,43 @@ def _choices(c_dim: int, names: Sequence[str] | None) -> str:
     return f"an index from 0 to {c_dim - 1}{listed}"
 
 
-def load_projected(path: str | os.PathLike, num_ws: int, w_dim: int) -> torch.Tensor:
+def load_projected(projected_w: str | os.PathLike, num_ws: int, w_dim: int) -> torch.Tensor:
     """ws [N, num_ws, w_dim] float32 from an .npz file with the array `w`, as `projector.py` writes it.
 
     Raises:
         UserError: the file cannot be read, has no array `w`, or one of another shape or with non-finite numbers.
     """
     try:
-        with np.load(path, allow_pickle=False) as content:
+        with np.load(projected_w, allow_pickle=False) as content:
             w = content["w"] if isinstance(content, np.lib.npyio.NpzFile) and "w" in content.files else None
     except Exception as error:  # of a damaged file, whatever zipfile, zlib or the parser of NumPy's headers meets
-        raise UserError(f"--projected-w: {path} cannot be read as an .npz file ({first_line(error)})") from error
+        raise UserError(f"`projected_w`: {projected_w} cannot be read as an .npz file ({first_line(error)})") from error
     if not isinstance(w, np.ndarray):  # another file of that name comes as bytes
-        raise UserError(f"--projected-w: {path} has no array named 'w'; projector.py writes such files")
+        raise UserError(f"`projected_w`: {projected_w} has no array named 'w'; projector.py writes such files")
     expected = f"[N, {num_ws}, {w_dim}]"
     if w.ndim != 3 or w.shape[1:] != (num_ws, w_dim) or not len(w):
-        raise UserError(f"--projected-w: {path} holds w of shape {list(w.shape)}; this network takes {expected}")
+        raise UserError(f"`projected_w`: {projected_w} holds w of shape {list(w.shape)}; this network takes {expected}")
     if w.dtype.kind != "f" or not np.isfinite(w).all():
-        raise UserError(f"--projected-w: {path} holds w with values that are not finite numbers")
+        raise UserError(f"`projected_w`: {projected_w} holds w with values that are not finite numbers")
     return torch.from_numpy(w.astype(np.float32))
 
 
-def load_noise(path: str | os.PathLike, G: torch.nn.Module) -> None:
+def load_noise(projected_noise: str | os.PathLike, G: torch.nn.Module) -> None:
     """Replace the constant noise of G by the maps that `projector.py` wrote, for the latent that it found with them.
 
     Raises:
         UserError: the file cannot be read, or its maps are not those of this network.
     """
     try:
-        maps = safetensors.torch.load_file(path)
+        maps = safetensors.torch.load_file(projected_noise)
     except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(f"--projected-noise: {path} cannot be read as a safetensors file ({error})") from error
+        raise UserError(
+            f"`projected_noise`: {projected_noise} cannot be read as a safetensors file ({error})"
+        ) from error
     buffers = {name: buffer for name, buffer in G.named_buffers() if name.endswith("noise_const")}
     if {name: t.shape for name, t in maps.items()} != {name: b.shape for name, b in buffers.items()}:
         raise UserError(
-            f"--projected-noise: {path} does not hold the noise maps of this network; projector.py writes them"
+            f"`projected_noise`: {projected_noise} does not hold the noise maps of this network; take projector.py's"
         )
     for name, buffer in buffers.items():
         buffer.copy_(maps[name])

@@ -8,18 +8,14 @@ from dnnlib import UserError
 from generation.renderer import Renderer
 
 
-def mix_layers(
-    row: torch.Tensor, column: torch.Tensor, layers: Sequence[int], flag: str = "--mix-layers"
-) -> torch.Tensor:
+def mix_layers(row: torch.Tensor, column: torch.Tensor, layers: Sequence[int]) -> torch.Tensor:
     """The `row` latent [num_ws, w_dim] with the given layers taken from `column` [num_ws, w_dim].
-
-    `flag` is where a user gave the layers, for the message.
 
     Raises:
         UserError: a layer that the network does not have.
     """
     if max(layers) >= len(row):
-        raise UserError(f"{flag}: the network has no layer {max(layers)}; its layers are 0 to {len(row) - 1}")
+        raise UserError(f"`layers`: the network has no layer {max(layers)}; its layers are 0 to {len(row) - 1}")
     mixed = row.clone()
     mixed[list(layers)] = column[list(layers)]
     return mixed
@@ -31,13 +27,13 @@ def default_layers(num_ws: int) -> list[int]:
 
 
 def mixing_pictures(
-    renderer: Renderer, rows: Sequence[int], columns: Sequence[int], layers: Sequence[int], flag: str = "--mix-layers"
+    renderer: Renderer, rows: Sequence[int], columns: Sequence[int], layers: Sequence[int]
 ) -> Iterator[tuple[int, int, torch.Tensor]]:
     """Yield (row seed, column seed, uint8 [C, R, R]): each seed by itself as (s, s), then every pair, row by row."""
     seeds = list(dict.fromkeys([*rows, *columns]))
     ws = dict(zip(seeds, renderer.ws_from_seeds(seeds), strict=True))
     pairs = [(seed, seed) for seed in seeds] + [(r, c) for r in rows for c in columns]
-    mixed = [ws[seed] for seed in seeds] + [mix_layers(ws[r], ws[c], layers, flag) for r in rows for c in columns]
+    mixed = [ws[seed] for seed in seeds] + [mix_layers(ws[r], ws[c], layers) for r in rows for c in columns]
     pictures = renderer.pictures(torch.stack(mixed), noise_seeds=[r for r, _ in pairs])
     for (row, column), picture in zip(pairs, pictures, strict=True):
         yield row, column, picture

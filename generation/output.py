@@ -54,7 +54,7 @@ def draw_grid(renderer: Renderer, text: Text, source: Source, columns: int, rows
     """Write one picture of columns x rows cells in reading order; as many rows as needed if `rows` is None."""
     ws = source.ws(renderer)
     if rows is not None and len(ws) != columns * rows:
-        raise UserError(f"--grid={columns}x{rows} has {columns * rows} cells, but {len(ws)} pictures are asked for")
+        raise UserError(f"`grid`={columns}x{rows} has {columns * rows} cells, but {len(ws)} pictures are asked for")
     if not source.projected:
         text = {**text, "seeds": ",".join(map(str, source.seeds))}
     pictures = torch.stack(list(renderer.pictures(ws, source.noise_seeds())))
@@ -69,16 +69,15 @@ def draw_mixing(
     columns: Sequence[int],
     layers: Sequence[int] | None,
     outdir: Path,
-    flag: str = "--mix-layers",
 ) -> str:
     """Write `<row>-<column>.png` for each pair, `<seed>-<seed>.png` for each seed by itself, and `grid.png`.
 
-    `layers` are those taken from the column; None for the first seven. `flag` is where they were given.
+    `layers` are those taken from the column; None for the first seven.
     """
     layers = default_layers(renderer.G.num_ws) if layers is None else layers
     text = {**text, "mixed_layers": ",".join(map(str, layers))}
     pictures: dict[tuple[int, int], torch.Tensor] = {}
-    for row, column, picture in mixing_pictures(renderer, rows, columns, layers, flag):
+    for row, column, picture in mixing_pictures(renderer, rows, columns, layers):
         pictures[row, column] = picture
         save_image(outdir / f"{row}-{column}.png", picture, {**text, "row_seed": f"{row}", "column_seed": f"{column}"})
     cells = mixing_grid(pictures, rows, columns)
@@ -103,13 +102,13 @@ def draw_video(renderer: Renderer, source: Source, motion: Motion, columns: int,
     if motion.space == "w":
         keys = source.ws(renderer)
     elif source.projected:
-        raise UserError("--space=z needs latents z, and --projected-w has none; use --space=w")
+        raise UserError("`space`=z needs latents z, and `projected_w` has none; use `space`=w")
     else:
         keys = latents_from_seeds(source.seeds, renderer.G.z_dim)
     cells = columns * rows
     if len(keys) % cells:
         raise UserError(
-            f"--grid={columns}x{rows}: {len(keys)} pictures cannot be shared out evenly among {cells} cells"
+            f"`grid`={columns}x{rows}: {len(keys)} pictures cannot be shared out evenly among {cells} cells"
         )
     keys = keys.reshape(cells, len(keys) // cells, *keys.shape[1:]).transpose(0, 1)
     on_sphere = motion.space == "z"

@@ -11,7 +11,7 @@ import click
 import torch
 from tqdm import tqdm
 
-from dnnlib import UserError, json_text
+from dnnlib import UserError, json_text, renamed
 from metrics.detectors.detector import DetectorUnavailable
 from metrics.evaluation import compare, compute
 from metrics.names import check_name, higher_is_better, parse_metric
@@ -19,6 +19,7 @@ from metrics.results import Result, append_record
 from metrics.settings import ShowProgress
 from torch_utils.distributed import World
 from training.dataset import ImageDataset
+from training.dataset.labels import MissingLabels
 from training.run_dir import SNAPSHOTS, RunDir
 from training.snapshot import Snapshot, load_snapshot
 
@@ -53,15 +54,15 @@ class Request:
             check_name(name)
         sources = [bool(self.networks), self.run_dir is not None, self.real is not None or self.fake is not None]
         if sum(sources) != 1:
-            raise UserError("give one of --network=FILE, --run=DIR, or --real=PATH with --fake=PATH")
+            raise UserError("give one of `networks`=FILE, `run_dir`=DIR, or `real`=PATH with `fake`=PATH")
         if (self.real is None) != (self.fake is None):
-            raise UserError("--real and --fake belong together: give both")
+            raise UserError("`real` and `fake` belong together: give both")
         if self.real is not None and self.data is not None:
-            raise UserError("--data belongs to --network and --run; the real images of --fake come from --real")
+            raise UserError("`data` belongs to `networks` and `run_dir`; the real images of `fake` come from `real`")
         if self.network_sha256 is not None and len(self.networks) != 1:
-            raise UserError("--network-sha256 is that of one file; give one --network=FILE with it")
+            raise UserError("`network_sha256` is that of one file; give one `networks`=FILE with it")
         if self.which != "all" and self.run_dir is None:
-            raise UserError(f"--{self.which} chooses among the snapshots of a run; give --run=DIR")
+            raise UserError(f"`{self.which}` chooses among the snapshots of a run; give `run_dir`=DIR")
 
 
 def evaluate(request: Request, device: torch.device) -> None:
@@ -82,12 +83,12 @@ def evaluate(request: Request, device: torch.device) -> None:
 
 def _evaluate_folders(request: Request, device: torch.device) -> None:
     def opened() -> tuple[ImageDataset, ImageDataset]:
-        return _open("--real", request.real, xflip=bool(request.mirror)), _open("--fake", request.fake)
+        return _open("real", request.real, xflip=bool(request.mirror)), _open("fake", request.fake)
 
     real, fake = request.world.together(opened)
     if real.image_shape != fake.image_shape:
         raise UserError(
-            f"--real has images of shape {real.image_shape}, --fake of {fake.image_shape} (channels, height, "
+            f"`real` has images of shape {real.image_shape}, `fake` of {fake.image_shape} (channels, height, "
             "width); make them equal with dataset_tool.py"
         )
     for result in _run(request, compare, device, real=real, fake=fake):
@@ -126,10 +127,10 @@ def snapshots_of(run_dir: str, which: str, names: tuple[str, ...]) -> list[Path]
     """
     folder = Path(run_dir)
     if not folder.is_dir():
-        raise UserError(f"--run={run_dir}: there is no such folder")
+        raise UserError(f"`run_dir`={run_dir}: there is no such folder")
     snapshots = list(SNAPSHOTS.find(folder).values())
     if not snapshots:
-        raise UserError(f"--run={run_dir}: the folder has no network-snapshot-* files")
+        raise UserError(f"`run_dir`={run_dir}: the folder has no network-snapshot-* files")
     if which == "last":
         return snapshots[-1:]
     return [_best(folder, snapshots, names)] if which == "best" else snapshots
@@ -147,7 +148,7 @@ def _best(folder: Path, snapshots: list[Path], names: tuple[str, ...]) -> Path:
         if values:
             choose = max if higher_is_better(name) else min
             return by_name[choose(values, key=values.__getitem__)]
-    raise UserError(f"--best: {folder} has no values in metric-*.jsonl yet; compute some with --run={folder} first")
+    raise UserError(f"`best`: {folder} has no values in metric-*.jsonl yet; compute some with `run_dir`={folder} first")
 
 
 def _preference(name: str) -> tuple[int, str]:
@@ -175,13 +176,13 @@ def training_set(snapshot: Snapshot, request: Request) -> ImageDataset | None:
         return None  # the metrics will ask for --data
     if path is not None and not str(path).startswith("builtin:") and not Path(path).exists():
         if request.data is not None:
-            raise UserError(f"--data: there is no file or folder {path}; check the path")
-        raise UserError(f"there is no data at {path}, where the network was trained on; give --data")
+            raise UserError(f"`data`: there is no file or folder {path}; check the path")
+        raise UserError(f"there is no data at {path}, where the network was trained on; give `data`")
     dataset = _selected(path, known, request, generator)
     if dataset.num_channels != generator.img_channels:
         raise UserError(
             f"the network makes images of {generator.img_channels} channels, {path} has {dataset.num_channels}; "
-            "give the data it was trained on with --data"
+            "give the data it was trained on with `data`"
         )
     as_trained = request.data is None and request.mirror is None
     if as_trained and known.get("content_hash") not in (None, dataset.content_hash()):
@@ -194,7 +195,7 @@ def _selected(path: str | None, known: dict[str, Any], request: Request, generat
     trained_with = bool(known.get("xflip"))
     xflip = trained_with if request.mirror is None else request.mirror
     size, seed = known.get("max_size"), known.get("random_seed") or 0
-    whole = _open("--data", path, xflip=xflip, resolution=generator.img_resolution, use_labels=generator.c_dim > 0)
+    whole = _open("data", path, xflip=xflip, resolution=generator.img_resolution, use_labels=generator.c_dim > 0)
     count = len(whole) // (2 if xflip else 1)
     if size is None or size == count:
         return whole
@@ -210,21 +211,17 @@ def _selected(path: str | None, known: dict[str, Any], request: Request, generat
     return whole
 
 
-def _open(flag: str, path: str | None, **options: Any) -> ImageDataset:
-    """A data set; messages name the flag that the user gave."""
+def _open(argument: str, path: str | None, **options: Any) -> ImageDataset:
+    """A data set; messages name the argument that its path came from."""
     try:
-        return ImageDataset(path, **options)
-    except UserError as error:
-        message = f"{error}"
-        if message.startswith("--cond"):
-            given = "the data of the network" if path is None else path
-            message = (
-                f"{flag}: the network is conditional, and {given} has no labels; give the labelled data that it was "
-                "trained on (dataset_tool.py --labels-from=folders makes some)"
-            )
-        elif message.startswith("--data:"):
-            message = flag + message.removeprefix("--data")
-        raise UserError(message) from error
+        with renamed(path=argument):
+            return ImageDataset(path, **options)
+    except MissingLabels as error:
+        given = "the data of the network" if path is None else path
+        raise UserError(
+            f"`{argument}`: the network is conditional, and {given} has no labels; give the labelled data that it was "
+            "trained on (dataset_tool.py --labels-from=folders makes some)"
+        ) from error
 
 
 def _run(request: Request, function: Any, device: torch.device, **inputs: Any) -> list[Result]:

@@ -93,10 +93,10 @@ class _Evaluation:
     def _adapted(self, metric: Metric, dataset: Any) -> Metric:
         """The metric for the detector and the images at hand; opens its detector."""
         if metric.real_set is not None and dataset is None:
-            raise UserError(f"{metric.name} compares with real images; give them with --data")
+            raise UserError(f"{metric.name} compares with real images; give them with `data`")
         if self._fake is not None:
             if metric.needs_generator:
-                raise UserError(f"{metric.name} needs a generator (--network), not a folder of images")
+                raise UserError(f"{metric.name} needs a generator (`network`), not a folder of images")
             if len(self._fake) < metric.num_gen:
                 metric = metric.with_num_gen(len(self._fake))
         if metric.detector is None:

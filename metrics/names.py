@@ -25,7 +25,7 @@ def parse_metric(name: str) -> Metric:
     known = list_names()
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or known[:5]
     raise UserError(
-        f"no metric is called '{name}'; the nearest are {', '.join(near)} (--metrics; any count works: fid5k_train)"
+        f"no metric is called '{name}'; the nearest are {', '.join(near)} (`metrics`; any count works: fid5k_train)"
     )
 
 

@@ -53,14 +53,14 @@ class EvaluationSettings:
     def __post_init__(self) -> None:
         object.__setattr__(self, "device", torch.device(self.device))
         if self.seed < 0:
-            raise UserError(f"--seed={self.seed}: the seed of metrics is 0 or more")
+            raise UserError(f"`seed`={self.seed}: the seed of metrics is 0 or more")
         if self.bootstrap < 0 or self.bootstrap == 1:
             raise UserError(
-                f"--bootstrap={self.bootstrap}: give 0 for no intervals, or 2 and more resamples (100, say)"
+                f"`bootstrap`={self.bootstrap}: give 0 for no intervals, or 2 and more resamples (100, say)"
             )
         if self.batch_size < 1:
-            raise UserError(f"--batch={self.batch_size}: give 1 or more")
+            raise UserError(f"`batch_size`={self.batch_size}: give 1 or more")
         if self.detector_sha256 is not None and not re.fullmatch("[0-9a-fA-F]{8,64}", self.detector_sha256):
             raise UserError(
-                f"--detector-sha256={self.detector_sha256}: give 8 to 64 hexadecimal digits, as sha256sum prints them"
+                f"`detector_sha256`={self.detector_sha256}: give 8 to 64 hexadecimal digits, as sha256sum prints them"
             )

@@ -99,7 +99,7 @@ class TorchScriptDistance:
                 warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, the files are still about
                 self._module = torch.jit.load(str(path), map_location=device).eval()
         except (RuntimeError, ValueError, OSError) as error:
-            raise UserError(f"--distance={path} cannot be read as a TorchScript file ({first_line(error)})") from error
+            raise UserError(f"`distance`={path} cannot be read as a TorchScript file ({first_line(error)})") from error
         arguments = {argument.name for argument in self._module.forward.schema.arguments}
         self._options = {
             key: value for key, value in (("resize_images", False), ("return_lpips", True)) if key in arguments
@@ -113,8 +113,8 @@ class TorchScriptDistance:
         except Exception as error:  # what its code raises, and what torch raises in it
             shape = " x ".join(map(str, x.shape))
             raise UserError(
-                f"--distance={self._path} fails on images of shape {shape} ({last_line(error)}); "
-                "it must take them and give features [N, F]; if memory is short, lower --batch"
+                f"`distance`={self._path} fails on images of shape {shape} ({last_line(error)}); "
+                "it must take them and give features [N, F]; if memory is short, lower `batch`"
             ) from error
 
 
@@ -129,7 +129,7 @@ def load_distance(name: str, device: torch.device | str = "cpu", *, offline: boo
     if name == "lpips":
         return LpipsDistance(device, offline=offline)
     if not Path(name).is_file():
-        raise UserError(f"--distance={name} is neither lpips nor pixel nor a TorchScript file")
+        raise UserError(f"`distance`={name} is neither lpips nor pixel nor a TorchScript file")
     return TorchScriptDistance(name, device)
 
 
@@ -155,16 +155,16 @@ def reduce(images: torch.Tensor) -> torch.Tensor:
 def _published_lpips(offline: bool) -> torch.nn.Module:
     if importlib.util.find_spec("lpips") is None:
         raise UserError(
-            "--distance=lpips needs the package lpips: pip install 'rooted-stylegan[projection]', or --distance=pixel"
+            "`distance`=lpips needs the package lpips: pip install 'rooted-stylegan[projection]', or `distance`=pixel"
         )
     try:
         # Where torchvision and the lpips package itself keep the file.
-        path = locate(VGG16, "--distance=lpips", offline=offline, folders=[Path(torch.hub.get_dir(), "checkpoints")])
+        path = locate(VGG16, "`distance`=lpips", offline=offline, folders=[Path(torch.hub.get_dir(), "checkpoints")])
     except UserError as error:
-        raise UserError(f"{error}; --distance=pixel needs no file") from error
+        raise UserError(f"{error}; `distance`=pixel needs no file") from error
     try:
         return lpips_vgg16(torch.load(path, map_location="cpu", weights_only=True))
     except (KeyError, RuntimeError, pickle.UnpicklingError) as error:
         raise UserError(
-            f"--distance=lpips: {path} does not hold the weights of VGG16; fetch {VGG16.url} again"
+            f"`distance`=lpips: {path} does not hold the weights of VGG16; fetch {VGG16.url} again"
         ) from error

@@ -34,14 +34,14 @@ def find_targets(paths: Sequence[str | os.PathLike]) -> list[Target]:
         if path.is_dir():
             found = sorted(file for file in path.iterdir() if file.suffix.lower() in Image.EXTENSION)
             if not found:
-                raise UserError(f"--target={path}: the folder holds no pictures")
+                raise UserError(f"`targets`={path}: the folder holds no pictures")
             files += found
         elif path.is_file():
             files.append(path)
         else:
-            raise UserError(f"--target={path}: there is no such file or folder")
+            raise UserError(f"`targets`={path}: there is no such file or folder")
     if not files:
-        raise UserError("--target is missing; give a picture or a folder of pictures")
+        raise UserError("`targets` is missing; give a picture or a folder of pictures")
     stems = [file.stem for file in files]
     names = [stem if stems.count(stem) == 1 else f"{i:03d}-{stem}" for i, stem in enumerate(stems)]
     return [Target(name, file) for name, file in zip(names, files, strict=True)]
@@ -60,7 +60,7 @@ def load_target(path: str | os.PathLike, channels: int, resolution: int) -> torc
         with Image.open(path) as picture:
             picture = ImageOps.exif_transpose(picture).convert(MODES[channels])
     except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"--target={path} cannot be read as a picture ({error}); convert it to PNG or JPEG") from error
+        raise UserError(f"`targets`={path} cannot be read as a picture ({error}); convert it to PNG or JPEG") from error
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     picture = picture.crop((left, top, left + side, top + side))

@@ -95,7 +95,7 @@ class Checkpoints:
                 continue
             if set(states) != set(self._objects):
                 raise UserError(
-                    f"{path} holds the state of another version of this program; start a new run with --new"
+                    f"{path} holds the state of another version of this program; start a new run with `new`"
                 )
             for other in damaged:
                 # Out of the way, or it would count among those that stay and push a whole one out.
@@ -103,7 +103,7 @@ class Checkpoints:
             return states
         if paths:
             raise UserError(
-                f"every checkpoint in {self._run_dir} is damaged; start a new run, --resume takes its last snapshot"
+                f"every checkpoint in {self._run_dir} is damaged; start a new run, `resume` takes its last snapshot"
             )
         return None
 

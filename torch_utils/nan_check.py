@@ -32,7 +32,7 @@ def nan_check(enabled: bool, **networks: torch.nn.Module) -> Iterator[None]:
         if "returned nan values" not in str(error):
             raise
         raise UserError(
-            f"--nan-check: in the backward pass, {error} The warning before this line shows its forward operation."
+            f"`nan_check`: in the backward pass, {error} The warning before this line shows its forward operation."
         ) from error
     finally:
         for handle in handles:
@@ -50,7 +50,7 @@ def _checker(name: str) -> Any:
             cause = "its input already has them"
         else:
             cause = "its parameters and its input are finite"
-        raise UserError(f"--nan-check: the output of {name} ({type(module).__name__}) has non-finite values; {cause}")
+        raise UserError(f"`nan_check`: the output of {name} ({type(module).__name__}) has non-finite values; {cause}")
 
     return check
 

@@ -32,7 +32,7 @@ def write_video(path: str | os.PathLike, frames: Iterable[torch.Tensor], fps: fl
     if suffix not in VIDEO_SUFFIXES:
         raise UserError(f"cannot write {path}: video files end in {', '.join(VIDEO_SUFFIXES)}")
     if suffix == ".gif" and fps > _MAX_GIF_FPS:
-        raise UserError(f"--fps={fps:g} is more than GIF can show ({_MAX_GIF_FPS}); lower it or write .webp or .mp4")
+        raise UserError(f"`fps`={fps:g} is more than GIF can show ({_MAX_GIF_FPS}); lower it or write .webp or .mp4")
     if suffix == ".mp4":
         require_ffmpeg()
     counted = _Counted(frames)

@@ -154,7 +154,7 @@ def _leave(
         torch.cuda.synchronize()
     except RuntimeError:
         raise UserError(
-            f"--cuda-graphs: a phase cannot be captured ({_cause(error)}), and the GPU cannot be used after the "
+            f"`cuda_graphs`: a phase cannot be captured ({_cause(error)}), and the GPU cannot be used after the "
             "attempt; leave the option out"
         ) from error
 

@@ -1,4 +1,4 @@
-"""`--resume`: weights of another run as the beginning of a new one."""
+"""Weights of another run as the beginning of a new one."""
 
 from collections.abc import Callable, Mapping
 
@@ -50,9 +50,9 @@ def copy_weights(
             log(f"  {problem}")
         if not partial:
             raise UserError(
-                f"--resume={source} does not fit: {len(problems)} tensors are missing, extra or of another shape "
-                f"(listed above, first: {problems[0]}); choose the --cfg, resolution and --cond that it was "
-                "trained with, or give --resume-partial to take over the rest"
+                f"`resume`={source} does not fit: {len(problems)} tensors are missing, extra or of another shape "
+                f"(listed above, first: {problems[0]}); choose the `cfg`, resolution and `cond` that it was "
+                "trained with, or give `resume_partial` to take over the rest"
             )
     with torch.no_grad():
         for target, value in copies:

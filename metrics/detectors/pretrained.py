@@ -48,7 +48,7 @@ class Pretrained:
             return locate(self.weights, needed_by, offline=offline, cache_dir=cache_dir)
         except UserError as error:
             raise DetectorUnavailable(
-                f"{error}; swd runs without any detector, --detector=FILE takes another"
+                f"{error}; swd runs without any detector, `detector`=FILE takes another"
             ) from error
 
     def load(self, path: Path, device: torch.device) -> Detector:

@@ -54,6 +54,6 @@ def open_detector(
     path = Path(file) if key == "file" else DETECTORS[key].find(offline=offline, cache_dir=cache_dir)
     # Before anything in the file is read or run.
     check_sha256(
-        path, sha256, "correct --detector-sha256 or replace the file (one hash fits the metrics of one detector)"
+        path, sha256, "correct `detector_sha256` or replace the file (one hash fits the metrics of one detector)"
     )
     return open_torchscript(path, device) if key == "file" else DETECTORS[key].load(path, device)

@@ -24,7 +24,7 @@ def open_torchscript(path: Path, device: torch.device) -> Detector:
             module = torch.jit.load(path, map_location=device).eval()
         arguments = {argument.name for argument in module.forward.schema.arguments}
     except (RuntimeError, ValueError, AttributeError) as error:
-        raise UserError(f"--detector={path} is not a TorchScript file: {first_line(error)}") from error
+        raise UserError(f"`detector`={path} is not a TorchScript file: {first_line(error)}") from error
     options = {"return_features": True} if "return_features" in arguments else {}
     lpips_options = {"resize_images": False, "return_lpips": True} if "return_lpips" in arguments else options
 
@@ -34,11 +34,11 @@ def open_torchscript(path: Path, device: torch.device) -> Detector:
         except Exception as error:  # what its code raises, and what torch raises in it
             shape = " x ".join(map(str, images.shape))
             raise UserError(
-                f"--detector={path} fails on images of shape {shape} ({last_line(error)}); it must take them and "
-                "give features [N, D]; if memory is short, lower --batch"
+                f"`detector`={path} fails on images of shape {shape} ({last_line(error)}); it must take them and "
+                "give features [N, D]; if memory is short, lower `batch_size`"
             ) from error
         if not isinstance(features, torch.Tensor):
-            raise UserError(f"--detector={path} gives a {type(features).__name__}; it must give a tensor [N, D]")
+            raise UserError(f"`detector`={path} gives a {type(features).__name__}; it must give a tensor [N, D]")
         return features
 
     def distance(img0: torch.Tensor, img1: torch.Tensor) -> torch.Tensor:

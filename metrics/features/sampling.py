@@ -66,7 +66,7 @@ class GeneratedImages:
             width = 0 if labels is None else labels.label_dim
             raise UserError(
                 f"the network takes labels of width {G.c_dim}, the dataset has labels of width {width}; "
-                "give the dataset it was trained on with --data"
+                "give the dataset it was trained on with `data`"
             )
 
     def latents(self, block: int) -> torch.Tensor:

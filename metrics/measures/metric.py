@@ -160,8 +160,8 @@ class Metric(ABC):
         if min(num_gen, num_gen if num_real is None else num_real) < needed:
             shown = f"{num_gen} generated" + ("" if num_real is None else f" and {num_real} real")
             raise UserError(
-                f"{self.name}{' with --bootstrap' if resamples else ''} needs at least {needed} images of each kind, "
-                f"there are {shown}; give more, or choose another of --metrics"
+                f"{self.name}{' with `bootstrap`' if resamples else ''} needs at least {needed} images of each kind, "
+                f"there are {shown}; give more, or choose another of `metrics`"
             )
 
     def want(self, images: Collection, num_real: int | None, num_gen: int) -> None:

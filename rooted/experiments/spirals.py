@@ -243,7 +243,7 @@ def summary(runs: list[dict[str, Any]]) -> list[dict[str, str]]:
 @door
 def main(k: float, form: str, seeds: int, points: int, turns: float, noise: float, out: Path) -> None:
     """Train, measure, draw."""
-    folder = make_folder(out, "--out")
+    folder = make_folder(out, "`out`")
     seed_list = list(range(seeds))
     data = two_spirals(points, turns, noise, seed_list)
     extent = 1.15 + 2 * noise

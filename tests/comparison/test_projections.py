@@ -56,7 +56,7 @@ def test_without_a_subset_they_are_called_training_images(tmp_path, data):
 def test_labels_come_along(tmp_path, data):
     targets = projections.choose_targets(design(), run(tmp_path, data, use_labels=True), 3)
     assert all(target.label.sum() == 1 and target.label.shape == (2,) for target in targets)
-    with pytest.raises(UserError, match="--projection-target: these networks need labels"):
+    with pytest.raises(UserError, match="`targets`: these networks need labels"):
         projections.load_targets(["x.png"], run(tmp_path, data, use_labels=True))
 
 
@@ -101,9 +101,9 @@ def test_why_there_is_nothing_to_project(tmp_path, data):
 
 def test_mistakes_name_the_flags_of_compare(tmp_path):
     for path in (tmp_path, tmp_path / "nowhere.png"):
-        with pytest.raises(UserError, match=f"^--projection-target={path}: "):
+        with pytest.raises(UserError, match=f"^`targets`={path}: "):
             projections.check_targets([str(path)])
-    with pytest.raises(UserError, match=r"^--projection-distance=vgg is neither"):
+    with pytest.raises(UserError, match=r"^`distance`=vgg is neither"):
         projections.check_distance("vgg")
     projections.check_targets([])
     projections.check_distance("auto")

@@ -128,7 +128,7 @@ def test_a_damaged_file_in_the_cache_is_replaced(server):
 
 
 def test_offline(server):
-    with pytest.raises(UserError, match=r"--offline.*save the file as"):
+    with pytest.raises(UserError, match=r"`offline`.*save the file as"):
         download(server.url(), offline=True)
     path = cached_path(server.url())
     path.parent.mkdir(parents=True)

@@ -90,7 +90,7 @@ def test_a_file_whose_code_fails_is_named(tmp_path, module, message):
     detector = open_torchscript(path, CPU)
     images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     for call in (lambda: detector(images), lambda: detector.distance(images.float(), images.float())):
-        with pytest.raises(UserError, match=f"--detector={path} {message}") as caught:
+        with pytest.raises(UserError, match=f"`detector`={path} {message}") as caught:
             call()
         assert "\n" not in str(caught.value)
 

@@ -228,11 +228,11 @@ def test_devices_without_float64_leave_statistics_to_the_cpu():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"seed": -1}, "--seed"),
-        ({"bootstrap": 1}, "--bootstrap"),
-        ({"batch_size": 0}, "--batch"),
+        ({"seed": -1}, "`seed`"),
+        ({"bootstrap": 1}, "`bootstrap`"),
+        ({"batch_size": 0}, "`batch_size`"),
         ({"detector": "nowhere.pt"}, "nowhere.pt"),
-        ({"dataset": None}, "--data"),
+        ({"dataset": None}, "`data`"),
     ],
 )
 def test_mistakes(make_generator, dataset, options, message):

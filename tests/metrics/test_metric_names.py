@@ -74,7 +74,7 @@ def test_path_lengths(name, space, whole_path, crop, num_gen):
 )
 def test_unknown_names_are_refused_with_the_nearest(name):
     assert not metrics.is_valid_name(name)
-    with pytest.raises(UserError, match=r"no metric is called .*--metrics"):
+    with pytest.raises(UserError, match=r"no metric is called .*`metrics`"):
         metrics.check_name(name)
 
 

@@ -164,7 +164,9 @@ def test_a_file_without_a_published_hash_can_be_pinned(dinov2_weights):
     for sha256 in (recorded, recorded[:8].upper()):
         assert open_detector("dinov2", CPU, offline=True, sha256=sha256).sha256 == recorded
     for sha256 in ("0" * 64, recorded[1:9]):
-        with pytest.raises(UserError, match=f"dinov2_vitl14_pretrain.pth has the SHA-256 {recorded}, .*--detector-sha"):
+        with pytest.raises(
+            UserError, match=f"dinov2_vitl14_pretrain.pth has the SHA-256 {recorded}, .*`detector_sha256`"
+        ):
             open_detector("dinov2", CPU, offline=True, sha256=sha256)
 
 
@@ -173,7 +175,7 @@ def test_a_file_with_another_hash_is_not_even_opened(tmp_path, dataset, make_gen
     options = {"detector": tmp_path / "text.pt", "G": make_generator(), "dataset": dataset}
     with pytest.raises(UserError, match=r"text\.pt has the SHA-256"):
         metrics.compute(["fid100_full"], detector_sha256="00000000", **options)
-    with pytest.raises(UserError, match="--detector-sha256=abc: give 8 to 64"):
+    with pytest.raises(UserError, match="`detector_sha256`=abc: give 8 to 64"):
         metrics.compute(["fid100_full"], detector_sha256="abc", **options)
 
 

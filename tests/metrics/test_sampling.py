@@ -75,7 +75,7 @@ def test_labels_follow_the_dataset(make_generator, dataset):
 
 @pytest.mark.parametrize("with_dataset", [False, True])
 def test_labels_of_another_width_are_refused(make_generator, dataset, with_dataset):
-    with pytest.raises(UserError, match=r"takes labels of width 5.*--data"):
+    with pytest.raises(UserError, match=r"takes labels of width 5.*`data`"):
         GeneratedImages(make_generator(c_dim=5), dataset if with_dataset else None, 0, CPU)
 
 

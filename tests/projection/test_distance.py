@@ -87,7 +87,7 @@ def test_torchscript_files(tmp_path, pair):
         assert distance.name == f"{i}.pt"
         torch.testing.assert_close(distance.features(pair[0]), (pair[0].mean(dim=(2, 3)) + 1) * 127.5)
     (tmp_path / "bad.pt").write_bytes(b"nothing of the kind")
-    with pytest.raises(UserError, match=r"--distance=.*bad\.pt cannot be read as a TorchScript file"):
+    with pytest.raises(UserError, match=r"`distance`=.*bad\.pt cannot be read as a TorchScript file"):
         load_distance(str(tmp_path / "bad.pt"))
 
 
@@ -114,8 +114,8 @@ def test_missing_weights_give_one_line_with_the_remedy(nothing_anywhere, tmp_pat
         load_distance("lpips", offline=offline)
     message = str(caught.value)
     assert "\n" not in message
-    assert ("--offline" if offline else "Name or service not known") in message
-    for part in ("vgg16-397923af.pth", str(tmp_path / "cache"), "ROOTED_DETECTOR_DIR", "--distance=pixel"):
+    assert ("`offline`" if offline else "Name or service not known") in message
+    for part in ("vgg16-397923af.pth", str(tmp_path / "cache"), "ROOTED_DETECTOR_DIR", "`distance`=pixel"):
         assert part in message
 
 
@@ -144,7 +144,7 @@ def test_weights_are_found_where_they_lie(nothing_anywhere, tmp_path, monkeypatc
 
 
 def test_neither_name_nor_file():
-    with pytest.raises(UserError, match="--distance=psnr is neither lpips nor pixel"):
+    with pytest.raises(UserError, match="`distance`=psnr is neither lpips nor pixel"):
         load_distance("psnr")
 
 
@@ -160,6 +160,6 @@ class Demanding(torch.nn.Module):
 def test_a_file_whose_code_fails_is_named(tmp_path):
     path = tmp_path / "other.pt"
     torch.jit.script(Demanding()).save(str(path))
-    with pytest.raises(UserError, match=r"--distance=.*other\.pt fails on .* 1 x 3 x 8 x 8 .*299 x 299") as caught:
+    with pytest.raises(UserError, match=r"`distance`=.*other\.pt fails on .* 1 x 3 x 8 x 8 .*299 x 299") as caught:
         load_distance(str(path)).features(torch.zeros(1, 3, 8, 8))
     assert "\n" not in str(caught.value)

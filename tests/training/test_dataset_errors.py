@@ -50,7 +50,7 @@ def archive(path, entries):
 
 
 def test_no_such_data(tmp_path):
-    message = refused("--data", tmp_path / "nothing")
+    message = refused("`path`", tmp_path / "nothing")
     assert str(tmp_path / "nothing") in message
 
 
@@ -186,19 +186,19 @@ def test_a_file_without_permission(tmp_path):
 
 @pytest.mark.parametrize("count", [0, 5])
 def test_subset_out_of_range(tmp_path, count):
-    refused(f"--subset={count}: .*from 1 to 4", folder(tmp_path), max_size=count)
+    refused(f"`max_size`={count}: .*from 1 to 4", folder(tmp_path), max_size=count)
 
 
 def test_cond_without_labels(tmp_path):
-    refused("--cond: .*no labels in a dataset.json.*--labels-from", folder(tmp_path), use_labels=True)
+    refused("`use_labels`: .*no labels in a dataset.json.*--labels-from", folder(tmp_path), use_labels=True)
     (tmp_path / "dataset.json").write_text('{"labels": null}')
-    refused("--cond: .*no labels", tmp_path, use_labels=True)
-    refused("--cond: .*built-in faces", None, use_labels=True)
+    refused("`use_labels`: .*no labels", tmp_path, use_labels=True)
+    refused("`use_labels`: .*built-in faces", None, use_labels=True)
 
 
 def test_labels_missing_for_some_images(tmp_path):
     path = folder(tmp_path, labels=[[NAMES[0], 0], [NAMES[3], 1]])
-    refused(r"dataset\.json: no label for a/1\.png and 1 more; .*--cond", path, use_labels=True)
+    refused(r"dataset\.json: no label for a/1\.png and 1 more; .*`use_labels`", path, use_labels=True)
     assert len(ImageDataset(path)) == 4  # without --cond nobody needs them
 
 

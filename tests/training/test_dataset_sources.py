@@ -223,7 +223,7 @@ def test_labels_from_folders():
     assert labels_from_folders(names) == ([0, 0, 1], ["cat", "dog"])
     assert labels_from_folders(["b/1.png", "a/2.png", "top.png"]) == ([1, 0, None], ["a", "b"])
     for names in (["1.png", "2.png"], ["all/1.png", "all/2.png"]):
-        with pytest.raises(UserError, match="--labels-from=folders"):
+        with pytest.raises(UserError, match="`labels_from`=folders"):
             labels_from_folders(names)
 
 
@@ -268,9 +268,9 @@ def test_wrong_tables(tmp_path, text, pattern):
 def test_labels_from_json(tmp_path):
     write(tmp_path / "a.png")
     files = FolderFiles(tmp_path)
-    with pytest.raises(UserError, match=r"no dataset\.json .*--labels-file"):
+    with pytest.raises(UserError, match=r"no dataset\.json .*`labels_file`"):
         labels_of(["a.png"], files, "json", None)
-    with pytest.raises(UserError, match="--labels-file: cannot read"):
+    with pytest.raises(UserError, match="`labels_file`: cannot read"):
         labels_of(["a.png"], files, "json", tmp_path / "none.json")
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": [["a.png", 3]], "classes": list("wxyz")}))
     for how in ("auto", "json"):

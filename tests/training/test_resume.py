@@ -58,7 +58,7 @@ def test_every_tensor_that_does_not_fit_is_listed(snapshot, options, listed):
     ours = _networks(seed=2, **options)
     before = {key: value.clone() for key, value in ours["G"].state_dict().items()}
     log: list[str] = []
-    with pytest.raises(UserError, match=r"--resume=.* does not fit: \d+ tensors .*--resume-partial") as caught:
+    with pytest.raises(UserError, match=r"`resume`=.* does not fit: \d+ tensors .*`resume_partial`") as caught:
         copy_weights(str(path), ours, partial=False, log=log.append)
     assert "\n" not in str(caught.value)
     for text in listed:

@@ -55,5 +55,5 @@ def test_the_order_is_the_documented_one():
 
 @pytest.mark.parametrize("seed", [-1, 2**32])
 def test_seed_out_of_range(seed):
-    with pytest.raises(UserError, match="--seed"):
+    with pytest.raises(UserError, match="`seed`"):
         image_index(0, 10, seed)

@@ -5,7 +5,7 @@ import os
 from importlib.util import find_spec
 
 import metrics as metrics_package
-from dnnlib import UserError
+from dnnlib import UserError, renamed
 from dnnlib.options import check_together
 from rooted import AdversarialLoss
 from rooted.players import parse_player, player_loss
@@ -174,7 +174,8 @@ def open_dataset(options: DatasetOptions) -> ImageDataset:
     Raises:
         UserError: there are no such images, or they are too small to train on.
     """
-    dataset = ImageDataset(**{**vars(options), "resolution": None})
+    with renamed(path="data", use_labels="cond", max_size="subset", random_seed="seed"):
+        dataset = ImageDataset(**{**vars(options), "resolution": None})
     if dataset.resolution < 16:
         raise UserError(
             f"`data`: images of {dataset.resolution} pixels are too small; 16 is the least, "

@@ -26,7 +26,7 @@ def builtin_faces(resolution: int = 32) -> np.ndarray:
     except ImportError as error:
         raise UserError(
             "the built-in faces need scikit-image; run pip install 'scikit-image>=0.22', "
-            "or give your own images with --data"
+            "or give your own images with `path`"
         ) from error
     faces = np.asarray(lfw_subset()[:_NUM_FACES], dtype=np.float32)
     size = (resolution, resolution)

@@ -95,8 +95,8 @@ class ZipFiles:
         self._lock, self._handle, self._owner = threading.Lock(), None, -1
 
 
-def open_files(path: str | os.PathLike, flag: str = "--data") -> FolderFiles | ZipFiles:
-    """Open a folder or a zip as a collection of files; `flag` is the option to name in messages.
+def open_files(path: str | os.PathLike) -> FolderFiles | ZipFiles:
+    """Open a folder or a zip as a collection of files.
 
     Raises:
         UserError: no such path, not a folder or zip, a damaged or empty zip, entries that climb out of the archive.
@@ -107,13 +107,13 @@ def open_files(path: str | os.PathLike, flag: str = "--data") -> FolderFiles | Z
             return FolderFiles(path)
         exists, size = path.is_file(), path.stat().st_size if path.is_file() else 0
     except OSError as error:
-        raise UserError(f"{flag}: cannot read {path}: {error.strerror}; check its permissions") from error
+        raise UserError(f"`path`: cannot read {path}: {error.strerror}; check its permissions") from error
     if not exists:
-        raise UserError(f"{flag}: there is no file or folder {path}; check the path")
+        raise UserError(f"`path`: there is no file or folder {path}; check the path")
     if path.suffix.lower() != ".zip":
-        raise UserError(f"{flag}: {path} is neither a folder nor a .zip file; convert it with dataset_tool.py")
+        raise UserError(f"`path`: {path} is neither a folder nor a .zip file; convert it with dataset_tool.py")
     if size == 0:
-        raise UserError(f"{flag}: {path} is an empty file; download or make it again")
+        raise UserError(f"`path`: {path} is an empty file; download or make it again")
     return ZipFiles(path)
 
 

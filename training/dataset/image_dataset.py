@@ -238,7 +238,7 @@ def _subset(count: int, max_size: int | None, seed: int, where: str) -> np.ndarr
     if max_size is None:
         return np.arange(count)
     if not 1 <= max_size <= count:
-        raise UserError(f"--subset={max_size}: {where} has {count} images; give a number from 1 to {count}")
+        raise UserError(f"`max_size`={max_size}: {where} has {count} images; give a number from 1 to {count}")
     order = np.arange(count)
     if max_size < count:
         np.random.RandomState(seed % 2**31).shuffle(order)

@@ -10,6 +10,10 @@ import numpy as np
 from dnnlib import UserError
 
 
+class MissingLabels(UserError):
+    """Labels are asked for, and the images have none."""
+
+
 class DatasetJson:
     """A parsed `dataset.json`: `labels` by image name (None without labels), `classes`, and `meta`, everything else.
 
@@ -91,7 +95,7 @@ class DatasetJson:
         if missing:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
             raise UserError(
-                f"{self._where}: no label for {missing[0]}{more}; add one for each image, or train without --cond"
+                f"{self._where}: no label for {missing[0]}{more}; add one for each image, or leave `use_labels` out"
             )
         values = [labels[name] for name in names]
         lengths = [len(value) if isinstance(value, list) else 0 for value in values]

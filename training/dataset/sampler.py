@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from dnnlib import UserError
+from dnnlib.seeds import check_seed
 
 
 def image_index(n: int | np.ndarray, size: int, seed: int) -> int | np.ndarray:
@@ -18,13 +18,12 @@ def image_index(n: int | np.ndarray, size: int, seed: int) -> int | np.ndarray:
     Args:
         n: image number or numbers, >= 0, of any shape.
         size: number of images, >= 1 (after subset and mirroring).
-        seed: 0 <= seed < 2^32; another seed is another order.
+        seed: see `dnnlib.seeds`; another seed is another order.
 
     Returns:
         An int for an int; otherwise an int64 array of the shape of `n`.
     """
-    if not 0 <= seed < 2**32:
-        raise UserError(f"--seed={seed} is out of range; give a number from 0 to {2**32 - 1}")
+    check_seed(seed)
     numbers = np.asarray(n, dtype=np.int64)
     assert size >= 1
     assert numbers.size == 0 or numbers.min() >= 0

@@ -11,7 +11,7 @@ from dnnlib import UserError
 from training.dataset.builtin_faces import BUILTIN_FACES, builtin_faces
 from training.dataset.files import DATASET_JSON, FolderFiles, ZipFiles, image_names, open_files
 from training.dataset.images import ArrayImages, FileImages, check_square
-from training.dataset.labels import DatasetJson, class_names_of, label_rows
+from training.dataset.labels import DatasetJson, MissingLabels, class_names_of, label_rows
 
 
 def open_source(path: str | os.PathLike | None, use_labels: bool) -> "FileSource | ArraySource":
@@ -23,8 +23,8 @@ def open_source(path: str | os.PathLike | None, use_labels: bool) -> "FileSource
     if path is not None and str(path) != BUILTIN_FACES:
         return FileSource(open_files(path), Path(path), use_labels)
     if use_labels:
-        raise UserError(
-            "--cond: the built-in faces have no labels; leave --cond out or give labelled images with --data"
+        raise MissingLabels(
+            "`use_labels`: the built-in faces have no labels; leave it out or give labelled images with `path`"
         )
     return ArraySource(builtin_faces(), name="builtin-faces", path=BUILTIN_FACES)
 
@@ -41,7 +41,7 @@ class FileSource:
     def __init__(self, files: FolderFiles | ZipFiles, path: Path, use_labels: bool) -> None:
         self._files, self._names = files, image_names(files.names)
         if not self._names:
-            raise UserError(f"--data: {path} holds no images; give a folder or zip with image files in it")
+            raise UserError(f"`path`: {path} holds no images; give a folder or zip with image files in it")
         self.path, self.name = str(path), path.stem
         content = None
         if DATASET_JSON in files.names:
@@ -50,8 +50,8 @@ class FileSource:
         self.labels, classes = np.zeros((len(self._names), 0), np.float32), None
         if use_labels:
             if content is None or content.labels is None:
-                raise UserError(
-                    f"--cond: {path} has no labels in a {DATASET_JSON}; leave --cond out, "
+                raise MissingLabels(
+                    f"`use_labels`: {path} has no labels in a {DATASET_JSON}; leave it out, "
                     "or make a labelled data set with dataset_tool.py --labels-from=folders"
                 )
             self.labels, classes = content.label_array(self._names), content.classes

@@ -15,7 +15,7 @@ import click
 import torch
 
 from dnnlib import UserError, atomic_write, first_line
-from dnnlib.cli import Command, Number, door
+from dnnlib.cli import Command, Number, door, sha256_option
 from training.snapshot.build import build_network
 from training.snapshot.export_onnx import export_onnx
 from training.snapshot.load import find_network, is_torch_archive, load_snapshot
@@ -91,12 +91,10 @@ def _is_state(value: Any) -> bool:
 @click.argument("source")
 @click.argument("destination", type=Path)
 @click.option("--ema-only", is_flag=True, help="Keep the averaged generator only.")
-@click.option("--trunc", type=Number(), default=1.0, show_default=True, help="ONNX: truncation psi, fixed in the file.")
+@click.option("--trunc", type=Number(), default=1.0, help="ONNX: truncation psi, fixed in the file.")
 @click.option("--trunc-cutoff", type=click.IntRange(min=0), help="ONNX: truncate the first so many layers only.")
-@click.option(
-    "--opset", type=click.IntRange(min=1), help="ONNX: version. [default: highest of the installed onnxruntime]"
-)
-@click.option("--network-sha256", metavar="HEX", help="Refuse a source with another SHA-256.")
+@click.option("--opset", type=click.IntRange(min=1), help="ONNX: version  [highest of the installed onnxruntime].")
+@sha256_option
 @door
 def main(
     source: str,

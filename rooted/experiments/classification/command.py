@@ -182,7 +182,7 @@ def main(preset: str, data: str, data_dir: Path, out: Path, **options: Any) -> N
     training, test = image_data.load(data, data_dir, values["size"], values["limit"])
     noisy = image_data.with_label_noise(training.y, values["label_noise"], len(training.classes), seed=0)
     training = replace(training, y=noisy)
-    folder = make_folder(out, "--out")
+    folder = make_folder(out, "`out`")
 
     names = ("model", "pretrained", "epochs", "batch", "optimizer", "lr", "weight_decay", "warmup", "label_smoothing")
     common = {name: values[name] for name in (*names, "padding", "cutout", "ema")}

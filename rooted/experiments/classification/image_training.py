@@ -110,7 +110,7 @@ def train(
         return record
     state = _State(config, training, runtime)
     if folder is not None:
-        make_folder(folder, "--out")
+        make_folder(folder, "`out`")
         state.load(folder / "checkpoint.pt")
     writer = _writer(folder, state.epoch) if runtime.rank == 0 else None
     with tqdm(

@@ -163,7 +163,7 @@ def main(
             raise UserError(
                 f"--folds={folds}: the smallest class of {table.name} has {smallest} samples; give at most that many"
             )
-    folder = make_folder(out, "--out")
+    folder = make_folder(out, "`out`")
     ks = [k_min + step for step in range(int(k_max - k_min + 1e-9) + 1)]
 
     scores, variants = run_all(tables, ks, list(range(seeds)), folds, jobs)

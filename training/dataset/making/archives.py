@@ -60,7 +60,7 @@ def from_cifar10(path: str | os.PathLike) -> Source:
             members = {Path(member.name).name: member for member in files}
             missing = [name for name in _CIFAR_BATCHES if name not in members]
             if missing:
-                raise UserError(f"--source: {path} holds no {missing[0]}; give CIFAR-10's cifar-10-python.tar.gz")
+                raise UserError(f"`source`: {path} holds no {missing[0]}; give CIFAR-10's cifar-10-python.tar.gz")
             batches = [_unpickle(archive.extractfile(members[name]).read()) for name in _CIFAR_BATCHES]
             classes = None
             if "batches.meta" in members:
@@ -69,12 +69,12 @@ def from_cifar10(path: str | os.PathLike) -> Source:
         labels = [int(label) for batch in batches for label in batch["labels"]]
     except (tarfile.TarError, OSError, EOFError, zlib.error, pickle.UnpicklingError) as error:
         raise UserError(
-            f"--source: {path} is not a readable CIFAR-10 archive ({one_line(error)}); download it again"
+            f"`source`: {path} is not a readable CIFAR-10 archive ({one_line(error)}); download it again"
         ) from error
     except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
-        raise UserError(f"--source: {path} is not CIFAR-10's Python version ({error!r}); download it again") from error
+        raise UserError(f"`source`: {path} is not CIFAR-10's Python version ({error!r}); download it again") from error
     if len(labels) != len(images):
-        raise UserError(f"--source: {path} has {len(labels)} labels for {len(images)} images; download it again")
+        raise UserError(f"`source`: {path} has {len(labels)} labels for {len(images)} images; download it again")
     items = [
         Item(f"{index // 10000 + 1}/{index % 10000:04d}", functools.partial(_colour, images[index]), label)
         for index, label in enumerate(labels)
@@ -99,7 +99,7 @@ def from_mnist(path: str | os.PathLike) -> Source:
         labels = _idx(labels_path, _IDX_LABELS)
         if len(labels) != len(images):
             raise UserError(
-                f"--source: {labels_path} has {len(labels)} labels for {len(images)} images; download both again"
+                f"`source`: {labels_path} has {len(labels)} labels for {len(images)} images; download both again"
             )
     if images.shape[1:] == (28, 28):
         images = np.pad(images, ((0, 0), (2, 2), (2, 2)))
@@ -125,12 +125,12 @@ def from_jpeg_arrays(path: str | os.PathLike) -> Source:
             labels = arrays.get("train_labels")
             classes = [str(name) for name in arrays["classes"]] if "classes" in arrays else None
     except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError, zlib.error) as error:
-        raise UserError(f"--source: {path} does not hold train_jpeg and train_offsets ({one_line(error)})") from error
+        raise UserError(f"`source`: {path} does not hold train_jpeg and train_offsets ({one_line(error)})") from error
     if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != len(data) or (np.diff(offsets) < 0).any():
-        raise UserError(f"--source: {path}: train_offsets does not fit to train_jpeg; download the file again")
+        raise UserError(f"`source`: {path}: train_offsets does not fit to train_jpeg; download the file again")
     if labels is not None and len(labels) != len(offsets) - 1:
         raise UserError(
-            f"--source: {path}: {len(labels)} labels for {len(offsets) - 1} images; download the file again"
+            f"`source`: {path}: {len(labels)} labels for {len(offsets) - 1} images; download the file again"
         )
     items = [
         Item(
@@ -178,5 +178,5 @@ def _idx(path: Path, magic: int) -> np.ndarray:
         return np.frombuffer(data, np.uint8, offset=4 * (1 + dimensions)).reshape(shape)
     except (OSError, EOFError, ValueError, zlib.error, struct.error) as error:
         raise UserError(
-            f"--source: {path} is not a readable MNIST file ({one_line(error)}); download it again"
+            f"`source`: {path} is not a readable MNIST file ({one_line(error)}); download it again"
         ) from error

@@ -6,7 +6,7 @@ import tarfile
 import threading
 from pathlib import Path
 
-from dnnlib import UserError
+from dnnlib import UserError, renamed
 from training.dataset.files import FolderFiles, ZipFiles, image_names, is_clutter, open_files, refuse_escape
 from training.dataset.making.labels import labels_of
 from training.dataset.making.source import Item, Problem, Source, one_line
@@ -52,7 +52,8 @@ def open_collection(path: str | os.PathLike) -> Files:
     """Open a folder, zip or tar. Raises UserError if it is none, or damaged."""
     if Path(path).suffix.lower() == ".tar" and Path(path).is_file():
         return TarFiles(Path(path))
-    return open_files(path, flag="--source")
+    with renamed(path="source"):
+        return open_files(path)
 
 
 def from_image_files(path: str | os.PathLike, labels_from: str, labels_file: str | os.PathLike | None) -> Source:
@@ -60,12 +61,12 @@ def from_image_files(path: str | os.PathLike, labels_from: str, labels_file: str
     files = open_collection(path)
     names = image_names(files.names)
     if not names:
-        raise UserError(f"--source: {path} holds no images; give a folder, zip or tar with image files in it")
+        raise UserError(f"`source`: {path} holds no images; give a folder, zip or tar with image files in it")
     labels, classes = labels_of(names, files, labels_from, labels_file)
     labelled = any(label is not None for label in labels)
     items = []
     for name, label in zip(names, labels, strict=True):
-        problem = Problem(NO_LABEL, f"--labels-from={labels_from} gives none") if labelled and label is None else None
+        problem = Problem(NO_LABEL, f"`labels_from`={labels_from} gives none") if labelled and label is None else None
         items.append(Item(name, functools.partial(files.read, name), label, problem=problem))
     return Source(items, classes, f"{len(names)} image files in {path}")
 
@@ -75,14 +76,14 @@ def from_lmdb(path: str | os.PathLike) -> Source:
     try:
         import lmdb
     except ImportError as error:
-        raise UserError(f"--source: {path} is an LMDB database; run pip install lmdb to read it") from error
+        raise UserError(f"`source`: {path} is an LMDB database; run pip install lmdb to read it") from error
     try:
         database = lmdb.open(str(path), readonly=True, lock=False, subdir=os.path.isdir(path))
         with database.begin() as transaction:
             keys = list(transaction.cursor().iternext(values=False))
     except lmdb.Error as error:
         raise UserError(
-            f"--source: {path} is not a readable LMDB database ({one_line(error)}); download it again"
+            f"`source`: {path} is not a readable LMDB database ({one_line(error)}); download it again"
         ) from error
 
     def read(key: bytes) -> bytes:

@@ -43,7 +43,7 @@ def labels_of(
     if content.labels is None:
         if how == "auto":
             return [None] * len(names), None
-        raise UserError(f"--labels-from=json: {where} has no labels; add them, or choose another --labels-from")
+        raise UserError(f"`labels_from`=json: {where} has no labels; add them, or choose another `labels_from`")
     content.label_array([name for name in names if name in content.labels])
     return [content.labels.get(name) for name in names], content.classes
 
@@ -59,8 +59,8 @@ def labels_from_folders(names: list[str]) -> tuple[list[Label], list[str]]:
     classes = sorted({top for top in tops if top is not None})
     if not classes:
         raise UserError(
-            "--labels-from=folders: the images do not lie in several sub-folders; "
-            "make one sub-folder for each class, or use --labels-from=csv"
+            "`labels_from`=folders: the images do not lie in several sub-folders; "
+            "make one sub-folder for each class, or use `labels_from`=csv"
         )
     numbers = {name: number for number, name in enumerate(classes)}
     return [None if top is None else numbers[top] for top in tops], classes
@@ -77,10 +77,10 @@ def _text(files: FolderFiles | ZipFiles, labels_file: str | os.PathLike | None, 
         try:
             return Path(labels_file).read_bytes(), str(labels_file)
         except OSError as error:
-            raise UserError(f"--labels-file: cannot read {labels_file}: {error.strerror}; check the path") from error
+            raise UserError(f"`labels_file`: cannot read {labels_file}: {error.strerror}; check the path") from error
     if default not in files.names:
         raise UserError(
-            f"--labels-from: there is no {default} in {files.path}; add one, or give its path with --labels-file"
+            f"`labels_from`: there is no {default} in {files.path}; add one, or give its path with `labels_file`"
         )
     return files.read(default), f"{files.path}: {default}"
 

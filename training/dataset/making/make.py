@@ -151,8 +151,8 @@ def _meet(item: Item, problem: Problem, on_error: str, report: Report) -> None:
     """Leave an item out or stop; what is too small was to be left out in any case."""
     if on_error == "stop" and problem.kind != transforms.TOO_SMALL:
         raise UserError(
-            f"{item.name}: {problem}; leave such images out with --on-error=skip, "
-            "or mend what can be mended with --on-error=convert"
+            f"{item.name}: {problem}; leave such images out with `on_error`=skip, "
+            "or mend what can be mended with `on_error`=convert"
         )
     report.leave_out(item.name, problem)
 

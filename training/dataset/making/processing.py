@@ -40,20 +40,18 @@ class Settings:
 
     def __post_init__(self):
         if self.transform is not None and self.size is None:
-            raise UserError(
-                f"--transform={self.transform} needs a size; give --resolution, for example --resolution=64x64"
-            )
+            raise UserError(f"`transform`={self.transform} needs a size; give `size`, for example `size`=64x64")
         if self.size is None:
             return
         width, height = self.size
         wide = self.transform == "center-crop-wide"
         if width != height and not (wide and height < width):
             raise UserError(
-                f"--resolution={width}x{height} is not square; give equal sides "
-                "(only --transform=center-crop-wide takes a smaller height, and fills up with black)"
+                f"`size`={width}x{height} is not square; give equal sides "
+                "(only `transform`=center-crop-wide takes a smaller height, and fills up with black)"
             )
         if width < 4 or width & (width - 1):
-            raise UserError(f"--resolution={width}x{height}: the width must be a power of two such as 64, 128 or 256")
+            raise UserError(f"`size`={width}x{height}: the width must be a power of two such as 64, 128 or 256")
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ def choose_target(items: Sequence[Item], settings: Settings) -> Target:
         modes[_nearest_mode(image)] += 1
         sizes[size] += 1
     if not modes:
-        raise UserError(f"--source: none of the images can be read (the first is {items[0].name}); check the source")
+        raise UserError(f"`source`: none of the images can be read (the first is {items[0].name}); check the source")
     mode = settings.mode or modes.most_common(1)[0][0]
     if settings.size is not None:
         return Target(mode, None)
@@ -98,8 +96,8 @@ def choose_target(items: Sequence[Item], settings: Settings) -> Target:
     if width != height or width & (width - 1):
         side = 1 << (min(width, height).bit_length() - 1)
         raise UserError(
-            f"--source: the images are {width} x {height}, but training needs a square power of two; "
-            f"give --transform=center-crop --resolution={side}x{side}"
+            f"`source`: the images are {width} x {height}, but training needs a square power of two; "
+            f"give `transform`=center-crop `size`={side}x{side}"
         )
     return Target(mode, (width, height))
 
@@ -144,9 +142,9 @@ def _fit(image: Image.Image, settings: Settings, target: Target, changes: list[s
             changes.append(f"center-cropped and resized to {size[0]} x {size[1]}")
             image = transforms.center_crop(image)
     elif image.width != image.height:
-        changes.append("stretched to a square (--transform=center-crop would crop)")
+        changes.append("stretched to a square (`transform`=center-crop would crop)")
     if image.width < size[0] or image.height < size[1]:
-        changes.append(f"enlarged to {size[0]} x {size[1]} (--min-size={size[0]} would leave such images out)")
+        changes.append(f"enlarged to {size[0]} x {size[1]} (`min_size`={size[0]} would leave such images out)")
     return transforms.resize(image, size, settings.resize_filter)
 
 

@@ -29,7 +29,7 @@ def ffhq(path: str | os.PathLike, resolution: int) -> Source:
     files = open_collection(path)
     names = [name for name in image_names(files.names) if "in-the-wild-images" not in PurePosixPath(name).parts]
     if not names:
-        raise UserError(f"--recipe=ffhq: {path} holds no images; give FFHQ's images1024x1024 or thumbnails128x128")
+        raise UserError(f"`recipe`=ffhq: {path} holds no images; give FFHQ's images1024x1024 or thumbnails128x128")
     for folder, side in _FFHQ_SIZES.items():
         inside = [name for name in names if folder in (*Path(path).parts, *PurePosixPath(name).parts[:-1])]
         if inside:
@@ -39,13 +39,13 @@ def ffhq(path: str | os.PathLike, resolution: int) -> Source:
         found = Item(names[0], functools.partial(files.read, names[0])).open().width
         if found not in _FFHQ_SIZES.values():
             raise UserError(
-                f"--recipe=ffhq: {names[0]} in {path} is {found} pixels wide, but FFHQ has 1024 or 128; "
-                "give images1024x1024 or thumbnails128x128, or leave --recipe out"
+                f"`recipe`=ffhq: {names[0]} in {path} is {found} pixels wide, but FFHQ has 1024 or 128; "
+                "give images1024x1024 or thumbnails128x128, or leave `recipe` out"
             )
     if found < resolution:
         raise UserError(
-            f"--recipe=ffhq: {path} has images of {found} x {found}, which do not give {resolution} x {resolution}; "
-            "use images1024x1024 or a smaller --resolution"
+            f"`recipe`=ffhq: {path} has images of {found} x {found}, which do not give {resolution} x {resolution}; "
+            "use images1024x1024 or a smaller `size`"
         )
     items = [Item(name, functools.partial(files.read, name), size=(found, found)) for name in names]
     complete = "all" if len(items) == _FFHQ_IMAGES else "not all"
@@ -78,7 +78,7 @@ def stanford_dogs(path: str | os.PathLike) -> Source:
     for found, what, archive in ((images, "Images", "images.tar"), (annotations, "Annotation", "annotation.tar")):
         if not found:
             raise UserError(
-                f"--recipe=stanford-dogs: there is no {what}/<breed>/ and no {archive} in {path}; "
+                f"`recipe`=stanford-dogs: there is no {what}/<breed>/ and no {archive} in {path}; "
                 "give the folder with Images/ and Annotation/, or with images.tar and annotation.tar"
             )
     folders = sorted({breed for breed, _ in images})

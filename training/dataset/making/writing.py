@@ -25,18 +25,18 @@ def check_destination(dest: str | os.PathLike, overwrite: bool) -> None:
     dest = Path(dest)
     if dest.suffix.lower() == ".zip":
         if dest.is_dir():
-            raise UserError(f"--dest: {dest} is a folder; choose another name")
+            raise UserError(f"`dest`: {dest} is a folder; choose another name")
         if dest.exists() and not overwrite:
-            raise UserError(f"--dest: {dest} exists; choose another name, or replace it with --overwrite")
+            raise UserError(f"`dest`: {dest} exists; choose another name, or replace it with `overwrite`")
     elif dest.is_file():
-        raise UserError(f"--dest: {dest} is a file, and not a .zip; give a .zip or a folder")
+        raise UserError(f"`dest`: {dest} is a file, and not a .zip; give a .zip or a folder")
     elif dest.is_dir() and any(dest.iterdir()):
         if not overwrite:
-            raise UserError(f"--dest: the folder {dest} is not empty; choose another, or replace it with --overwrite")
+            raise UserError(f"`dest`: the folder {dest} is not empty; choose another, or replace it with `overwrite`")
         strange = [path.name for path in dest.iterdir() if not re.fullmatch(rf"\d{{5}}|{DATASET_JSON}", path.name)]
         if strange:
             raise UserError(
-                f"--dest: the folder {dest} holds {strange[0]}, so it is no data set that could be replaced; "
+                f"`dest`: the folder {dest} holds {strange[0]}, so it is no data set that could be replaced; "
                 "choose another or empty it yourself"
             )
 
@@ -51,7 +51,7 @@ def open_destination(dest: str | os.PathLike) -> Iterator[Write]:
         UserError: it cannot be written, or the disk is full.
     """
     dest = Path(dest)
-    make_folder(dest.parent, "--dest")
+    make_folder(dest.parent, "`dest`")
     with _open_zip(dest) if dest.suffix.lower() == ".zip" else _open_folder(dest) as write:
         yield write
 
@@ -88,7 +88,7 @@ def _open_folder(dest: Path) -> Iterator[Write]:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
         raise UserError(
-            f"--dest: cannot write {dest}: {error.strerror}; free space or choose another folder"
+            f"`dest`: cannot write {dest}: {error.strerror}; free space or choose another folder"
         ) from error
 
 
