@@ -86,7 +86,7 @@ def load_design(outdir: Path) -> Design | None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(
-            f"cannot read {path} ({reason}); bring it back from a copy, or give another --outdir"
+            f"cannot read {path} ({reason}); bring it back from a copy, or give another `outdir`"
         ) from error
 
 
@@ -106,10 +106,9 @@ def reconcile(kept: Design | None, wanted: Design) -> Design:
     for item in dataclasses.fields(Design):
         before, now = getattr(kept, item.name), getattr(wanted, item.name)
         if item.name not in CHANGEABLE and before != now:
-            flag = item.name.replace("_", "-")
             raise UserError(
-                f"--{flag}: the comparison in --outdir was begun with {_show(before)}, not {_show(now)}; "
-                "give the same, or another --outdir"
+                f"`{item.name}`: the comparison in `outdir` was begun with {_show(before)}, not {_show(now)}; "
+                "give the same, or another `outdir`"
             )
     losses = [*kept.losses, *(loss for loss in wanted.losses if loss not in kept.losses)]
     seeds = sorted({*kept.seeds, *wanted.seeds})

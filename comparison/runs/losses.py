@@ -95,13 +95,13 @@ def parse_losses(text: str) -> list[LossSpec]:
     try:
         losses = [loss for part in text.split(",") for loss in _parse_one(part.strip())]
     except ValueError as error:
-        raise UserError(f"--losses: {error}") from error
+        raise UserError(f"`losses`: {error}") from error
     if len(losses) > MOST:
-        raise UserError(f"--losses names {len(losses)} losses; give {MOST} at most")
+        raise UserError(f"`losses` names {len(losses)} losses; give {MOST} at most")
     keys = [loss.key for loss in losses]
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
-        raise UserError(f"--losses names {twice[0]} twice; write it once")
+        raise UserError(f"`losses` names {twice[0]} twice; write it once")
     return losses
 
 

@@ -80,7 +80,7 @@ def test_a_record_from_before_there_were_pairs():
 def test_mistakes_are_named(text, message):
     with pytest.raises(UserError, match=message) as caught:
         parse_losses(text)
-    assert str(caught.value).startswith("--losses")
+    assert str(caught.value).startswith("`losses`")
 
 
 def test_every_loss_has_a_style_of_its_own():

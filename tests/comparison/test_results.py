@@ -158,9 +158,9 @@ def test_losses_and_seeds_may_be_added_but_nothing_else_changed():
     grown = reconcile(make_design(), make_design(losses=tuple(parse_losses("ce,rlo:k=5")), seeds=(1, 2)))
     assert [loss.key for loss in grown.losses] == ["ce", "rlo-k2-bounded", "rlo-k5-bounded"]
     assert grown.seeds == (0, 1, 2)
-    with pytest.raises(UserError, match="--kimg: the comparison in --outdir was begun with 10"):
+    with pytest.raises(UserError, match="`kimg`: the comparison in `outdir` was begun with 10"):
         reconcile(make_design(), make_design(kimg=20.0))
-    with pytest.raises(UserError, match="--train-flags"):
+    with pytest.raises(UserError, match="`train_flags`"):
         reconcile(make_design(), make_design(train_flags=("--batch=8",)))
 
 

@@ -164,7 +164,7 @@ def test_a_missing_detector_can_be_marked_instead(make_generator, dataset):
         ("is5", 20, "at least 10 images"),
         ("kid1", 20, "at least 2"),
         ("fid_inf10_full", 40, "at least 20"),
-        ("kid9", 20, "with --bootstrap needs at least 10"),
+        ("kid9", 20, "with `bootstrap` needs at least 10"),
     ],
 )
 def test_too_few_images(make_generator, make_images, detector_file, name, count, message):
