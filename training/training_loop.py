@@ -27,11 +27,14 @@ from training.dataset.image_stream import ImageStream
 from training.health import MAX_SKIPPED_IN_ROW, HealthMonitor
 from training.lecam import LeCam
 from training.objective import Objective
-from training.outputs import Board, Grids, RunMetrics, Snapshots, stats_record, status_line
+from training.outputs.board import Board
+from training.outputs.grids import Grids
+from training.outputs.run_metrics import RunMetrics
+from training.outputs.snapshots import Snapshots
+from training.outputs.ticks import stats_record, status_line
 from training.parameters import FlatParameters, GeneratorAverage, LazyAdam
 from training.phases import Batch, PhaseRunner, build_phases
 from training.progress import Progress, StopRequest
-from training.provenance import snapshot_metadata
 from training.resume import copy_weights
 from training.run_dir import FAKES, FAKES_INIT, SNAPSHOTS, RunDir
 from training.setup import (
@@ -149,7 +152,7 @@ class TrainingRun:
         # Outputs.
         self.grids = Grids(config, run, self.dataset, self.device)
         self.snapshots = Snapshots(
-            config, run, self.progress, snapshot_metadata(config, self.dataset),
+            config, dataset, run, self.progress,
             keep_last=housekeeping.keep_last, keep_best=housekeeping.keep_best,
         )  # fmt: skip
         self.metrics = RunMetrics(config, run, world, self.log)

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.kill_test import BF16, TINY, differences, finish, kill, statistics
 from torch_utils.checkpoint import list_checkpoints
-from training.outputs import Board
+from training.outputs.board import Board
 from training.progress import Progress
 
 OPTIONS = {

@@ -16,8 +16,9 @@ import train
 from benchmarks.kill_test import differences, statistics
 from dnnlib import UserError, read_json
 from torch_utils.checkpoint import list_checkpoints
-from training import outputs
 from training.health import MAX_SKIPPED_IN_ROW
+from training.outputs.board import Board
+from training.progress import Progress
 from training.run_dir import RunDir, State
 
 
@@ -101,7 +102,7 @@ def test_a_disk_that_is_really_full(tiny, small_disk, whole):
 
 
 def test_tensorboard_on_a_full_disk_is_named(tmp_path, monkeypatch):
-    board = outputs.Board(tmp_path, outputs.Progress())
+    board = Board(tmp_path, Progress())
     monkeypatch.setattr(board._writer, "add_scalar", lambda *args, **kwargs: (_ for _ in ()).throw(_full()))
     with pytest.raises(UserError, match=r"TensorBoard.*No space left"):
         board.write({"a": 1.0}, 0.0)

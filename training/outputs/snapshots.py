@@ -1,0 +1,90 @@
+"""The networks that a run leaves: written, the best one kept apart, old ones removed."""
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import metrics
+from dnnlib import copy_whole, write_json
+from torch_utils.environment import versions
+from training.config import TrainingConfig
+from training.dataset import ImageDataset
+from training.progress import Progress
+from training.run_dir import SNAPSHOTS, RunDir, names
+from training.snapshot import save_snapshot
+
+
+class Snapshots:
+    """Network snapshots of a run: written, measured, the best one kept apart, old ones removed.
+
+    Args:
+        keep_last, keep_best: how many of the newest and of the best stay; None keeps all.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        dataset: ImageDataset,
+        run: RunDir,
+        progress: Progress,
+        *,
+        keep_last: int | None = None,
+        keep_best: int | None = None,
+    ) -> None:
+        self._run, self._progress, self._metadata = run, progress, snapshot_metadata(config, dataset)
+        self._keep_last, self._keep_best = keep_last, keep_best
+
+    def write(self, networks: Mapping[str, torch.nn.Module], p: float) -> Path:
+        """Write the networks after `progress.nimg` images."""
+        path = self._run.path / SNAPSHOTS.name(self._progress.nimg)
+        metadata = {**self._metadata, "cur_nimg": self._progress.nimg, "augment_p": p}
+        save_snapshot(path, **networks, metadata=metadata)
+        self._progress.snapshots = [s for s in self._progress.snapshots if s["file"] != path.name]
+        self._progress.snapshots.append({"file": path.name, "nimg": self._progress.nimg, "value": None})
+        return path
+
+    def judge(self, name: str, value: float) -> None:
+        """Note the first metric's value of the newest snapshot; keep the snapshot as `best` if it is."""
+        newest = self._progress.snapshots[-1]
+        newest["value"] = value if np.isfinite(value) else None
+        best = self._progress.best
+        sign = -1 if metrics.higher_is_better(name) else 1
+        if newest["value"] is None or (best and sign * value >= sign * best["value"]):
+            return
+        self._progress.best = {"metric": name, "value": value, "nimg": newest["nimg"], "file": newest["file"]}
+        copy_whole(self._run.path / newest["file"], self._run.path / names.BEST)
+        write_json(self._run.path / names.BEST_RECORD, self._progress.best)
+
+    def prune(self, name: str | None) -> None:
+        """Remove snapshots that are neither among the newest nor among the best."""
+        if self._keep_last is None and self._keep_best is None:
+            return
+        entries = self._progress.snapshots
+        kept = entries[-max(self._keep_last or 1, 1) :]
+        if self._keep_best and name is not None:
+            measured = [entry for entry in entries if entry["value"] is not None]
+            measured.sort(key=lambda entry: entry["value"], reverse=metrics.higher_is_better(name))
+            kept = kept + [entry for entry in measured[: self._keep_best] if entry not in kept]
+        for entry in entries:
+            if entry not in kept:
+                with contextlib.suppress(FileNotFoundError):
+                    (self._run.path / entry["file"]).unlink()
+        self._progress.snapshots = [entry for entry in entries if entry in kept]
+
+
+def snapshot_metadata(config: TrainingConfig, dataset: ImageDataset) -> dict[str, Any]:
+    """What every snapshot of a run carries; the same for the same run, so that snapshots are reproducible."""
+    training_set = {**vars(config.training_set_kwargs), "content_hash": config.dataset_hash}
+    if training_set["path"] is not None and Path(training_set["path"]).exists():
+        training_set["path"] = str(Path(training_set["path"]).resolve())
+    return {
+        "loss": config.loss.to_dict(),
+        "training_set": training_set,
+        "class_names": dataset.class_names,
+        "dataset_hash": config.dataset_hash,
+        "versions": {"rooted-stylegan": "not installed", **versions("rooted-stylegan", "torch", "python")},
+    }
