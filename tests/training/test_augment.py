@@ -210,9 +210,7 @@ def test_wrong_settings_are_named(settings, message):
         AugmentPipe(**settings)
 
 
-@pytest.mark.parametrize(
-    "x", [torch.zeros(2, 5, 8, 8), torch.zeros(2, 3, 8, 4), torch.zeros(3, 8, 8), torch.zeros(2, 3, 8, 8).double()]
-)
+@pytest.mark.parametrize("x", [torch.zeros(2, 5, 8, 8), torch.zeros(3, 8, 8), torch.zeros(2, 3, 8, 8).double()])
 def test_wrong_images_are_refused(x):
     with pytest.raises(ValueError, match="images must be"):
         AugmentPipe(xflip=1)(x)

@@ -7,10 +7,11 @@ import pytest
 import scipy.ndimage
 import torch
 
-from training.augment import AugmentPipe
+from torch_utils.ops.upfirdn2d import setup_filter
+from training.augment import AUGPIPES, AugmentPipe, geometry
 from training.augment.draws import Draws
 from training.augment.filtering import EXPECTED_POWER, SYM2, FilterSettings, band_matrices, filter_bank, sample_gains
-from training.augment.geometry import SYM6, GeometrySettings, sample_warp
+from training.augment.geometry import SYM6, GeometrySettings, sample_warp, warp_images
 
 
 def smooth_images(n=4, channels=3, size=32, seed=0):
@@ -118,14 +119,14 @@ def test_distributions_of_the_geometry(device):
     torch.manual_seed(0)
     n, one = 20_000, torch.ones([], device=device)
     draws = Draws(n, device, one)
-    scale = 1 / sample_warp(GeometrySettings(scale=1), draws, 32)[:, 0, 0]
+    scale = 1 / sample_warp(GeometrySettings(scale=1), draws, (32, 32))[:, 0, 0]
     assert float(scale.log2().std()) == pytest.approx(0.2, rel=0.03)
-    aniso = sample_warp(GeometrySettings(aniso=1), draws, 32)
+    aniso = sample_warp(GeometrySettings(aniso=1), draws, (32, 32))
     torch.testing.assert_close(aniso[:, 0, 0] * aniso[:, 1, 1], torch.ones(n, device=device))
     assert float(aniso[:, 0, 0].log2().std()) == pytest.approx(0.2, rel=0.03)
-    shift = sample_warp(GeometrySettings(xfrac=1), draws, 32)[:, :2, 2]
+    shift = sample_warp(GeometrySettings(xfrac=1), draws, (32, 32))[:, :2, 2]
     torch.testing.assert_close(shift.std(dim=0), torch.full([2], 4.0, device=device), rtol=0.03, atol=0)
-    whole = sample_warp(GeometrySettings(xint=1), draws, 32)[:, :2, 2]
+    whole = sample_warp(GeometrySettings(xint=1), draws, (32, 32))[:, :2, 2]
     assert set(whole.unique().tolist()) == set(range(-4, 5))
 
 
@@ -133,7 +134,7 @@ def test_distributions_of_the_geometry(device):
 def test_a_share_p_is_rotated_at_least_once(device, p):
     torch.manual_seed(0)
     draws = Draws(20_000, device, torch.tensor(p, device=device))
-    warp = sample_warp(GeometrySettings(rotate=1), draws, 32).cpu()
+    warp = sample_warp(GeometrySettings(rotate=1), draws, (32, 32)).cpu()
     rotated = (warp != torch.eye(3)).flatten(1).any(dim=1).float().mean()
     assert float(rotated) == pytest.approx(min(p, 1), abs=0.02)
 
@@ -305,3 +306,46 @@ def test_cutout_is_one_rectangle_anywhere(augment):
     assert rows.max() == columns.max() == 8
     # Uniform centre: the middle pixel is covered with probability 1/2 along each axis.
     assert float(gone[:, 8, 8].float().mean()) == pytest.approx(0.25, abs=0.04)
+
+
+# Images that are not square
+
+
+@pytest.mark.parametrize("shape", [(32, 48), (48, 24)])
+def test_flips_and_half_turns_of_oblong_images(augment, shape):
+    x = smooth_images(size=48)[:, :, : shape[0], : shape[1]]
+    assert_alike(augment(x, 0.9, xflip=1), x.flip(3))
+    assert_alike(augment(x, 0.6, rotate90=1), x.flip(2, 3))
+
+
+@pytest.mark.parametrize("shape", [(32, 48), (48, 32)])
+@pytest.mark.parametrize("settings", [{"rotate": 1}, {"scale": 1}, {"aniso": 1}, {"rotate90": 1}])
+def test_the_plane_is_the_same_whatever_is_cut_out_of_it(augment, shape, settings):
+    """Around the centre, an oblong cut moves as the square that it was cut from."""
+    whole = smooth_images(size=48)
+    top, left = (48 - shape[0]) // 2, (48 - shape[1]) // 2
+    cut = whole[:, :, top : top + shape[0], left : left + shape[1]]
+    expected = augment(whole, 0.4, **settings)[:, :, top : top + shape[0], left : left + shape[1]]
+    assert_alike(inner(augment(cut, 0.4, **settings), 12), inner(expected, 12))
+
+
+def test_shifts_are_in_parts_of_each_side(device):
+    warp = sample_warp(GeometrySettings(xint=1), Draws(1, device, torch.ones([]), 1.0), (40, 80))
+    assert warp[0, :2, 2].tolist() == [-10, -5]
+
+
+@pytest.mark.parametrize("shape", [(32, 48), (48, 32), (20, 28)])
+def test_both_ways_to_warp_agree_on_oblong_images(shape):
+    x = smooth_images(n=16, size=48)[:, :, : shape[0], : shape[1]]
+    settings = GeometrySettings(rotate90=1, xint=1, rotate=1)
+    torch.manual_seed(0)
+    warp = sample_warp(settings, Draws(16, torch.device("cpu"), torch.ones([])), shape)
+    taps = setup_filter(SYM6)
+    needed = warp_images(x, warp, taps)
+    fixed = geometry._warp_at_fixed_shape(x, warp, taps, settings.reach(shape))
+    assert ((needed - fixed).abs() < 1e-3).float().mean() > 0.98
+
+
+def test_every_group_keeps_the_shape_of_oblong_images(augment):
+    x = noise_images()[:, :, :, :12].requires_grad_(False)
+    assert augment(x, **AUGPIPES["bgcfnc"]).shape == x.shape

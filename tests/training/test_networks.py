@@ -1,11 +1,14 @@
 """The two networks on each device: shapes, labels, truncation, noise, minibatch std, frozen layers, derivatives."""
 
 import copy
+import json
 
 import pytest
 import torch
 
+from dnnlib import UserError
 from training.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, set_precision
+from training.networks.config import nominal_resolution
 from training.networks.discriminator import MinibatchStdLayer
 from training.networks.layers import FullyConnectedLayer
 
@@ -299,3 +302,57 @@ def test_no_value_crosses_between_host_and_device(no_host_copies):
             (gradient,) = torch.autograd.grad(logits.sum(), img, create_graph=True)
             gradient.square().sum().backward()
         assert D.b4.fc.weight.grad.is_meta
+
+
+# Images that are not square
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [
+        (256, 256, (256, (4, 4))),
+        (8, 8, (8, (4, 4))),
+        (256, 384, (256, (4, 6))),
+        (384, 256, (256, (6, 4))),
+        (64, 48, (64, (4, 3))),
+        (96, 96, (128, (3, 3))),
+        (32, 48, (32, (4, 6))),
+        (20, 28, (16, (5, 7))),
+        (64, 256, None),
+        (100, 64, None),
+        (9, 9, None),
+    ],
+)
+def test_sizes_that_networks_can_have(height, width, expected):
+    assert nominal_resolution(height, width) == expected
+    if expected is not None:
+        resolution, base_size = expected
+        assert GeneratorConfig(img_resolution=resolution, base_size=base_size).img_size == (height, width)
+
+
+@pytest.mark.parametrize("base_size", [(4, 6), (3, 2), (7, 5)])
+@pytest.mark.parametrize("architecture", ["resnet", "skip"])
+def test_oblong_networks(device, base_size, architecture):
+    G = make_G(16, device, base_size=base_size)
+    D = make_D(16, device, base_size=base_size, architecture=architecture)
+    image = G(torch.randn(2, 16).to(device), None)
+    assert image.shape == (2, 3, base_size[0] * 4, base_size[1] * 4)
+    logits = D(image, None)
+    assert logits.shape == (2, 1)
+    (gradient,) = torch.autograd.grad(logits.sum(), [image], create_graph=True)
+    gradient.square().sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in D.parameters())
+    for config in (G.config, D.config):
+        assert type(config).from_dict(json.loads(json.dumps(config.to_dict()))) == config
+    with pytest.raises(ValueError, match="images must be"):
+        D(image.transpose(2, 3), None)
+
+
+def test_a_square_network_says_nothing_of_its_shape():
+    assert "base_size" not in GeneratorConfig(img_resolution=16).to_dict()
+
+
+@pytest.mark.parametrize("base_size", [(1, 4), (4, 8), (4,), "44", (4.0, 4), [4, 4, 4]])
+def test_impossible_shapes_are_refused(base_size):
+    with pytest.raises(UserError, match="base_size"):
+        GeneratorConfig.from_dict({"img_resolution": 16, "base_size": base_size})

@@ -73,11 +73,12 @@ def sample_gains(settings: FilterSettings, draws: Draws) -> torch.Tensor:
 
 
 def apply_filter(settings: FilterSettings, draws: Draws, bands: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """Filter images [N, C, R, R] along both axes with the sum of the `bands` [4, taps] at random gains."""
-    size = images.shape[-1]
+    """Filter images [N, C, H, W] along both axes with the sum of the `bands` [4, taps] at random gains."""
     gains = sample_gains(settings, draws)
-    lines = torch.einsum("nb,bio->nio", gains, band_matrices(bands, size))[:, None]
-    filtered = lines.transpose(2, 3) @ images @ lines
+    down, across = (
+        torch.einsum("nb,bio->nio", gains, band_matrices(bands, side))[:, None] for side in images.shape[2:]
+    )
+    filtered = down.transpose(2, 3) @ images @ across
     # The unit filter is left out rather than applied, so that reduced-precision matrix products do not touch it.
     unchanged = (gains == 1).all(dim=1)[:, None, None, None]
     return torch.where(unchanged, images, filtered)

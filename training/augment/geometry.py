@@ -55,16 +55,21 @@ class GeometrySettings:
         strengths = (self.xflip, self.rotate90, self.xint, self.scale, self.rotate, self.aniso, self.xfrac)
         return any(strength > 0 for strength in strengths)
 
-    def reach(self, size: int) -> float:
-        """Upper bound of how far outside an image of `size` pixels a corner of the warped image can lie."""
+    def reach(self, size: tuple[int, int]) -> float:
+        """Upper bound of how far outside an image of this height and width a corner of the warped image can lie."""
         if self.scale > 0 or self.aniso > 0 or self.xfrac > 0:
             return math.inf
-        shift = round(self.xint_max * size) if self.xint > 0 else 0
-        return (math.sqrt(2) - 1) * size / 2 + shift if self.rotate > 0 else shift
+        shift = round(self.xint_max * max(size)) if self.xint > 0 else 0
+        turned = math.hypot(*size) if self.rotate > 0 else max(size) if self.rotate90 > 0 else min(size)
+        return (turned - min(size)) / 2 + shift
 
 
-def sample_warp(settings: GeometrySettings, draws: Draws, size: int) -> torch.Tensor:
-    """Inverse warps [N, 3, 3] for square images of `size` pixels, in the order of the paper."""
+def sample_warp(settings: GeometrySettings, draws: Draws, size: tuple[int, int]) -> torch.Tensor:
+    """Inverse warps [N, 3, 3] for images of this height and width in pixels, in the order of the paper.
+
+    Rotations and scalings are those of the plane, whatever the shape of the image; shifts are in parts of each side.
+    """
+    height, width = size
     warp = torch.eye(3, device=draws.device).expand(draws.num, 3, 3)
     if settings.xflip > 0:
         warp = _compose(warp, _scaling(1 - 2 * draws.apply(settings.xflip, draws.choice(2), 0), 1))
@@ -72,7 +77,7 @@ def sample_warp(settings: GeometrySettings, draws: Draws, size: int) -> torch.Te
         warp = _compose(warp, _rotation(math.pi / 2 * draws.apply(settings.rotate90, draws.choice(4), 0)))
     if settings.xint > 0:
         shift = draws.apply(settings.xint, (draws.uniform(2) * 2 - 1) * settings.xint_max, 0)
-        warp = _compose(warp, _translation(-(shift * size).round()))
+        warp = _compose(warp, _translation((shift[:, 0] * -width).round(), (shift[:, 1] * -height).round()))
     if settings.scale > 0:
         scale = draws.apply(settings.scale, torch.exp2(draws.normal() * settings.scale_std), 1)
         warp = _compose(warp, _scaling(1 / scale, 1 / scale))
@@ -88,12 +93,12 @@ def sample_warp(settings: GeometrySettings, draws: Draws, size: int) -> torch.Te
         warp = _compose(warp, _rotation(draws.apply_with(p_rotate, draws.angle() * settings.rotate_max, 0)))
     if settings.xfrac > 0:
         shift = draws.apply(settings.xfrac, draws.normal(2) * settings.xfrac_std, 0)
-        warp = _compose(warp, _translation(-shift * size))
+        warp = _compose(warp, _translation(shift[:, 0] * -width, shift[:, 1] * -height))
     return warp
 
 
 def warp_images(images: torch.Tensor, warp: torch.Tensor, taps: torch.Tensor, reach: float = math.inf) -> torch.Tensor:
-    """Resample images [N, C, R, R] by the inverse warps [N, 3, 3] and the low-pass filter `taps`.
+    """Resample images [N, C, H, W] by the inverse warps [N, 3, 3] and the low-pass filter `taps`.
 
     Outside an image lies its mirror image, and outside of that zero.
 
@@ -108,7 +113,7 @@ def warp_images(images: torch.Tensor, warp: torch.Tensor, taps: torch.Tensor, re
 
 
 def _warp_as_needed(images: torch.Tensor, warp: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
-    size = images.shape[-1]
+    size = images.shape[2:]
     moved = (warp != torch.eye(3)).flatten(1).any(dim=1)
     count = int(moved.sum())
     if count == 0:
@@ -121,19 +126,20 @@ def _warp_as_needed(images: torch.Tensor, warp: torch.Tensor, taps: torch.Tensor
 
 
 def _warp_at_fixed_shape(images: torch.Tensor, warp: torch.Tensor, taps: torch.Tensor, reach: float) -> torch.Tensor:
-    widest = images.shape[-1] - 1
-    margin = widest if math.isinf(reach) else min(widest, math.ceil(reach + 2 * _REACH))
-    return _resample(images, warp, taps, (margin,) * 4)
+    needed = math.inf if math.isinf(reach) else math.ceil(reach + 2 * _REACH)
+    vertical, horizontal = (int(min(side - 1, needed)) for side in images.shape[2:])
+    return _resample(images, warp, taps, (horizontal, horizontal, vertical, vertical))
 
 
-def _margins(warp: torch.Tensor, size: int) -> tuple[int, int, int, int]:
+def _margins(warp: torch.Tensor, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """Pixels to add left, right, top and bottom, so that every image of the batch finds its corners inside."""
-    centre = (size - 1) / 2
-    corners = torch.tensor([[-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]]) * torch.tensor([centre, centre, 1])
+    y, x = ((side - 1) / 2 for side in size)
+    corners = torch.tensor([[-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]]) * torch.tensor([x, y, 1])
     reached = warp[:, :2] @ corners.t()
     low, high = reached.amin(dim=[0, 2]), reached.amax(dim=[0, 2])
-    margins = torch.stack([-low[0], high[0], -low[1], high[1]]) + 2 * _REACH - centre
-    left, right, top, bottom = (int(margin) for margin in margins.clamp(0, size - 1).ceil())
+    margins = torch.stack([-low[0], high[0], -low[1], high[1]]) + 2 * _REACH - torch.tensor([x, x, y, y])
+    widest = torch.tensor([2 * x, 2 * x, 2 * y, 2 * y])
+    left, right, top, bottom = (int(margin) for margin in margins.clamp(min=0).minimum(widest).ceil())
     return left, right, top, bottom
 
 
@@ -142,21 +148,25 @@ def _resample(
 ) -> torch.Tensor:
     """Mirror at the rims, upsample 2x, sample bilinearly, downsample 2x (ADA, appendix B.3)."""
     left, right, top, bottom = margins
-    size = images.shape[-1]
     padded = torch.nn.functional.pad(images, [left, right, top, bottom], mode="reflect")
     fine = upsample2d(padded, taps)
 
     # Where the pixels of the result at twice the resolution come from, including the rim that the downsampling
     # consumes. Pixels of the original are the unit; between resolutions the centres of the pixels move by 1/4.
-    side = 2 * (size + 2 * _REACH)
-    places = (torch.arange(side, device=images.device) - (side - 1) / 2) / 2 + 0.25
+    rows, columns = (_places(side, images.device) for side in images.shape[2:])
     x, y, offset = warp[:, :2, :, None, None].unbind(dim=2)
-    sources = x * places + y * places[:, None] + offset
+    sources = x * columns + y * rows[:, None] + offset
     height, width = fine.shape[2:]
     grid_x = (sources[:, 0] + ((left - right) / 2 - 0.25)) * (4 / width)
     grid_y = (sources[:, 1] + ((top - bottom) / 2 - 0.25)) * (4 / height)
     sampled = grid_sample(fine, torch.stack([grid_x, grid_y], dim=-1))
     return downsample2d(sampled, taps, padding=-2 * _REACH, flip_filter=True)
+
+
+def _places(side: int, device: torch.device) -> torch.Tensor:
+    """Coordinates along one axis of `_resample`'s samples, for images of `side` pixels."""
+    samples = 2 * (side + 2 * _REACH)
+    return (torch.arange(samples, device=device) - (samples - 1) / 2) / 2 + 0.25
 
 
 def _compose(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
@@ -184,6 +194,6 @@ def _rotation(angle: torch.Tensor) -> torch.Tensor:
     return _matrix([[cos, -sin, 0], [sin, cos, 0]])
 
 
-def _translation(shift: torch.Tensor) -> torch.Tensor:
-    """From shift [N, 2] in pixels (x, y)."""
-    return _matrix([[1, 0, shift[:, 0]], [0, 1, shift[:, 1]]])
+def _translation(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """By pixels [N]."""
+    return _matrix([[1, 0, x], [0, 1, y]])

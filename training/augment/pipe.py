@@ -61,7 +61,7 @@ class AugmentPipe(torch.nn.Module):
         self.register_buffer("filter_bank", filter_bank().to(torch.float32), persistent=False)
 
     def forward(self, images: torch.Tensor, debug_percentile: float | None = None) -> torch.Tensor:
-        """Augment images [N, C, R, R] float32, C from 1 to 4, about [-1, 1]: the same shape and dtype.
+        """Augment images [N, C, H, W] float32, C from 1 to 4, about [-1, 1]: the same shape and dtype.
 
         Channels are grey, grey and alpha, RGB, or RGB and alpha; colour transforms leave alpha alone. Random numbers
         come from the device's default generator.
@@ -74,13 +74,13 @@ class AugmentPipe(torch.nn.Module):
         Raises:
             ValueError: images of another shape or dtype.
         """
-        if images.ndim != 4 or not 1 <= images.shape[1] <= 4 or images.shape[2] != images.shape[3]:
-            raise ValueError(f"images must be [N, 1 to 4, R, R], got {list(images.shape)}")
+        if images.ndim != 4 or not 1 <= images.shape[1] <= 4:
+            raise ValueError(f"images must be [N, 1 to 4, H, W], got {list(images.shape)}")
         if images.dtype != torch.float32:
             raise ValueError(f"images must be float32, got {images.dtype}")
         draws = Draws(images.shape[0], images.device, self.p, debug_percentile)
         if self.geometry.enabled:
-            size = images.shape[-1]
+            size = tuple(images.shape[2:])
             warp = sample_warp(self.geometry, draws, size)
             images = warp_images(images, warp, self.geometry_filter, self.geometry.reach(size))
         if self.colour.enabled:

@@ -1,11 +1,32 @@
 """What defines the two networks: their sizes and nothing about how they are run or trained."""
 
 import dataclasses
+import math
 from typing import Any
 
 from dnnlib import UserError
 
 ARCHITECTURES = ("resnet", "orig", "skip")
+SMALLEST_SIDES = range(2, 8)
+
+
+def nominal_resolution(height: int, width: int) -> tuple[int, tuple[int, int]] | None:
+    """The `img_resolution` and `base_size` of networks for images of this size in pixels; None where there are none.
+
+    Each resolution doubles both sides, from a first one whose sides are 2 to 7. Of several, the one whose area is
+    nearest to the 4 x 4 of square images of a power of two.
+
+    Example:
+        >>> nominal_resolution(256, 256), nominal_resolution(256, 384)
+        ((256, (4, 4)), (256, (4, 6)))
+    """
+    found = []
+    for doublings in range(1, max(height, width).bit_length()):
+        base = height >> doublings, width >> doublings
+        exact = (base[0] << doublings, base[1] << doublings) == (height, width)
+        if exact and all(side in SMALLEST_SIDES for side in base):
+            found.append((abs(math.log(base[0] * base[1] / 16)), 4 << doublings, base))
+    return min(found)[1:] if found else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,10 +37,23 @@ class _Config:
     channel_base: int = 32768
     channel_max: int = 512
     conv_clamp: float | None = 256.0
+    base_size: tuple[int, int] = dataclasses.field(default=(4, 4), kw_only=True)
 
     def to_dict(self) -> dict[str, Any]:
-        """All fields as a dictionary of JSON types."""
-        return dataclasses.asdict(self)
+        """All fields as a dictionary of JSON types; `base_size` only where it is not 4 x 4."""
+        values = dataclasses.asdict(self)
+        base_size = values.pop("base_size")
+        return values if base_size == (4, 4) else {**values, "base_size": list(base_size)}
+
+    @property
+    def img_size(self) -> tuple[int, int]:
+        """Height and width of the images in pixels."""
+        return self.size(self.img_resolution)
+
+    def size(self, resolution: int) -> tuple[int, int]:
+        """Height and width of the feature maps of block `b<resolution>`."""
+        height, width = self.base_size
+        return height * resolution // 4, width * resolution // 4
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "_Config":
@@ -34,7 +68,8 @@ class _Config:
             raise UserError(f"{cls.__name__}: unknown field {', '.join(unknown)}; known are {', '.join(sorted(known))}")
         if "img_resolution" not in values:
             raise UserError(f"{cls.__name__}: img_resolution is missing; give the side of the images in pixels")
-        return cls(**values)
+        base_size = values.get("base_size", (4, 4))
+        return cls(**{**values, "base_size": tuple(base_size) if isinstance(base_size, list) else base_size})
 
     def channels(self, resolution: int) -> int:
         """Feature maps at `resolution`: min(channel_base // resolution, channel_max)."""
@@ -48,6 +83,9 @@ class _Config:
         resolution = self.img_resolution
         is_power = isinstance(resolution, int) and resolution >= smallest and resolution & (resolution - 1) == 0
         self._require(is_power, "img_resolution", f"a power of two, at least {smallest}")
+        fits = isinstance(self.base_size, tuple) and len(self.base_size) == 2
+        fits = fits and all(isinstance(side, int) and side in SMALLEST_SIDES for side in self.base_size)
+        self._require(fits, "base_size", "height and width, each from 2 to 7")
         self._require(1 <= self.img_channels <= 4, "img_channels", "from 1 to 4")
         self._require(self.c_dim >= 0, "c_dim", "0 (no labels) or the length of a label")
         self._require(self.channel_base >= 1, "channel_base", "at least 1")
@@ -60,13 +98,15 @@ class GeneratorConfig(_Config):
     """Architecture of the generator.
 
     Args:
-        img_resolution: Side of the square images in pixels, a power of two from 4.
+        img_resolution: Side of the square images in pixels, a power of two from 4; of other images the side at the
+            same number of doublings (see `base_size`).
         img_channels: 1 to 4.
         c_dim: Length of the label vectors; 0 for none.
         channel_base: Feature maps at resolution r are min(channel_base // r, channel_max).
         channel_max: See `channel_base`.
         conv_clamp: Activations of convolutions are limited to ±conv_clamp; None for no limit (which is what an
             official pickle without this field means).
+        base_size: Height and width of the first constant, 2 to 7 each; every resolution doubles both sides.
         z_dim: Length of the latent z.
         w_dim: Length of the intermediate latent w.
         mapping_layers: Fully connected layers from z to w.
@@ -93,16 +133,17 @@ class DiscriminatorConfig(_Config):
     """Architecture of the discriminator.
 
     Args:
-        img_resolution: Side of the square images in pixels, a power of two from 8.
+        img_resolution: As of the generator, from 8.
         img_channels: 1 to 4.
         c_dim: Length of the label vectors; 0 for none.
         channel_base: Feature maps at resolution r are min(channel_base // r, channel_max).
         channel_max: See `channel_base`.
         conv_clamp: Activations of convolutions are limited to ±conv_clamp; None for no limit.
+        base_size: Height and width of the last feature maps, as of the generator's first.
         architecture: "resnet", "orig" (plain) or "skip" (image pyramid).
         mbstd_group_size: Images per group of the minibatch standard deviation.
         mbstd_num_channels: Feature maps that it adds; 0 switches it off.
-        cmap_dim: Length of the mapped label; None for the feature maps at 4 x 4. Without effect if c_dim is 0.
+        cmap_dim: Length of the mapped label; None for the feature maps of `b4`. Without effect if c_dim is 0.
         mapping_layers: Fully connected layers from the label to its mapping.
         freeze_layers: Freeze-D (Mo et al. 2020): the first layers, counted from the image on in the order
             [fromrgb], conv0, conv1, [skip] of each block, are constant (buffers instead of parameters).
@@ -121,14 +162,14 @@ class DiscriminatorConfig(_Config):
         self._require(self.mbstd_group_size >= 1, "mbstd_group_size", "at least 1")
         self._require(self.mbstd_num_channels >= 0, "mbstd_num_channels", "0 (off) or more")
         divides = self.mbstd_num_channels == 0 or self.channels(4) % self.mbstd_num_channels == 0
-        self._require(divides, "mbstd_num_channels", f"a divisor of the {self.channels(4)} feature maps at 4 x 4")
+        self._require(divides, "mbstd_num_channels", f"a divisor of the {self.channels(4)} feature maps of b4")
         self._require(self.cmap_dim is None or self.cmap_dim >= 1, "cmap_dim", "at least 1, or None")
         self._require(self.mapping_layers >= 0, "mapping_layers", "0 or more")
         self._require(self.freeze_layers >= 0, "freeze_layers", "0 or more")
 
     @property
     def num_freezable(self) -> int:
-        """The largest `freeze_layers` that has an effect: the layers of all blocks above 4 x 4."""
+        """The largest `freeze_layers` that has an effect: the layers of all blocks above b4."""
         blocks = self.img_resolution.bit_length() - 3
         from_rgb = blocks if self.architecture == "skip" else 1
         return from_rgb + blocks * (3 if self.architecture == "resnet" else 2)

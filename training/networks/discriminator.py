@@ -85,7 +85,7 @@ class MinibatchStdLayer(torch.nn.Module):
 
 
 class DiscriminatorEpilogue(ResolutionBlock):
-    """Features [N, C, 4, 4] to [N, out_features]: minibatch std, 3x3 convolution, two fully connected layers."""
+    """Features [N, C, h, w] to [N, out_features]: minibatch std, 3x3 convolution, two fully connected layers."""
 
     def __init__(self, config: DiscriminatorConfig, out_features: int) -> None:
         super().__init__(resolution=4)
@@ -102,7 +102,7 @@ class DiscriminatorEpilogue(ResolutionBlock):
         self.conv = Conv2dLayer(
             channels + config.mbstd_num_channels, channels, 3, activation="lrelu", conv_clamp=config.conv_clamp
         )
-        self.fc = FullyConnectedLayer(channels * 16, channels, activation="lrelu")
+        self.fc = FullyConnectedLayer(channels * math.prod(config.size(4)), channels, activation="lrelu")
         self.out = FullyConnectedLayer(channels, out_features)
 
     def forward(self, x: torch.Tensor, img: torch.Tensor | None) -> torch.Tensor:
@@ -117,7 +117,7 @@ class DiscriminatorEpilogue(ResolutionBlock):
 
 
 class Discriminator(torch.nn.Module):
-    """D(img, c) -> logits: images [N, img_channels, R, R] in about [-1, 1] and labels [N, c_dim] to [N, 1].
+    """D(img, c) -> logits: images [N, img_channels, H, W] in about [-1, 1] and labels [N, c_dim] to [N, 1].
 
     Names of parameters and buffers are those of the official networks (`b16.skip.weight`, `b4.out.weight`, ...).
     """
@@ -145,13 +145,13 @@ class Discriminator(torch.nn.Module):
         """Logits [N, 1] float32; positive means real.
 
         Args:
-            img: Images [N, img_channels, R, R].
+            img: Images [N, img_channels, H, W].
             c: Labels [N, c_dim] float32; ignored, may be None, if c_dim is 0.
 
         Raises:
             ValueError: images or labels of another shape.
         """
-        expected = (self.img_channels, self.img_resolution, self.img_resolution)
+        expected = (self.img_channels, *self.config.img_size)
         if img.ndim != 4 or img.shape[1:] != expected:
             raise ValueError(f"images must be [N, {', '.join(map(str, expected))}], got {list(img.shape)}")
         img = at_least_float32(img)

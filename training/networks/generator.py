@@ -27,13 +27,13 @@ class SynthesisLayer(torch.nn.Module):
         in_channels: int,
         out_channels: int,
         w_dim: int,
-        resolution: int,
+        size: tuple[int, int],
         *,
         up: int = 1,
         conv_clamp: float | None = None,
     ) -> None:
         super().__init__()
-        self.resolution = resolution
+        self.size = size
         self.up = up
         self.conv_clamp = conv_clamp
         self.affine = FullyConnectedLayer(w_dim, in_channels, bias_init=1)
@@ -41,7 +41,7 @@ class SynthesisLayer(torch.nn.Module):
         self.noise_strength = torch.nn.Parameter(torch.zeros([]))
         self.bias = torch.nn.Parameter(torch.zeros(out_channels))
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
-        self.register_buffer("noise_const", torch.randn(resolution, resolution))
+        self.register_buffer("noise_const", torch.randn(size))
 
     def forward(self, x: torch.Tensor, w: torch.Tensor, noise_mode: str, fused_modconv: bool) -> torch.Tensor:
         """One layer with styles from w [N, w_dim]; the output has the dtype of x."""
@@ -63,7 +63,7 @@ class SynthesisLayer(torch.nn.Module):
             return None
         if noise_mode == "const":
             return self.noise_const * self.noise_strength
-        shape = [batch, 1, self.resolution, self.resolution]
+        shape = [batch, 1, *self.size]
         return torch.randn(shape, device=self.noise_strength.device) * self.noise_strength
 
 
@@ -91,13 +91,13 @@ class SynthesisBlock(ResolutionBlock):
     def __init__(self, in_channels: int | None, out_channels: int, resolution: int, *, config: GeneratorConfig) -> None:
         super().__init__(resolution)
         self.register_buffer("resample_filter", setup_filter(RESAMPLE_TAPS))
-        w_dim, clamp = config.w_dim, config.conv_clamp
+        w_dim, clamp, size = config.w_dim, config.conv_clamp, config.size(resolution)
         self.is_first = in_channels is None
         if in_channels is None:
-            self.const = torch.nn.Parameter(torch.randn(out_channels, resolution, resolution))
+            self.const = torch.nn.Parameter(torch.randn(out_channels, *size))
         else:
-            self.conv0 = SynthesisLayer(in_channels, out_channels, w_dim, resolution, up=2, conv_clamp=clamp)
-        self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim, resolution, conv_clamp=clamp)
+            self.conv0 = SynthesisLayer(in_channels, out_channels, w_dim, size, up=2, conv_clamp=clamp)
+        self.conv1 = SynthesisLayer(out_channels, out_channels, w_dim, size, conv_clamp=clamp)
         self.torgb = ToRGBLayer(out_channels, config.img_channels, w_dim, conv_clamp=clamp)
 
     @property
@@ -129,7 +129,7 @@ class SynthesisBlock(ResolutionBlock):
 
 
 class SynthesisNetwork(torch.nn.Module):
-    """Intermediate latents ws [N, num_ws, w_dim] to images [N, img_channels, R, R]; blocks are b4, b8, ... bR."""
+    """Intermediate latents ws [N, num_ws, w_dim] to images [N, img_channels, H, W]; blocks are b4, b8, ... bR."""
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -146,7 +146,7 @@ class SynthesisNetwork(torch.nn.Module):
     def forward(
         self, ws: torch.Tensor, *, noise_mode: str = "random", fused_modconv: bool | None = None
     ) -> torch.Tensor:
-        """Images [N, img_channels, R, R], float32, about [-1, 1] once trained, from ws [N, num_ws, w_dim] float32.
+        """Images [N, img_channels, H, W], float32, about [-1, 1] once trained, from ws [N, num_ws, w_dim] float32.
 
         Args:
             ws: Intermediate latents, one for each layer.
@@ -177,7 +177,7 @@ class SynthesisNetwork(torch.nn.Module):
 
 
 class Generator(torch.nn.Module):
-    """G(z, c) = synthesis(mapping(z, c)): latents [N, z_dim] and labels [N, c_dim] to images [N, img_channels, R, R].
+    """G(z, c) = synthesis(mapping(z, c)): latents [N, z_dim] and labels [N, c_dim] to images [N, img_channels, H, W].
 
     Names of parameters and buffers are those of the official networks (`mapping.fc0.weight`,
     `synthesis.b8.conv0.affine.bias`, ...), so that weights can be exchanged.
