@@ -45,7 +45,7 @@ class PixelDistance:
         while True:
             flat = level.flatten(1)
             levels.append(flat / math.sqrt(flat.shape[1]))
-            if level.shape[-1] <= 4:
+            if min(level.shape[2:]) <= 4:
                 return torch.cat(levels, dim=1)
             level = F.avg_pool2d(level, 2)
 
@@ -147,8 +147,8 @@ def as_rgb(images: torch.Tensor) -> torch.Tensor:
 
 
 def reduce(images: torch.Tensor) -> torch.Tensor:
-    """Reduce [N, C, H, W] by whole-number area means until the width is at most 256."""
-    factor = max(1, images.shape[-1] // LARGEST)
+    """Reduce [N, C, H, W] by whole-number area means until the longer side is at most 256."""
+    factor = max(1, max(images.shape[2:]) // LARGEST)
     return images if factor == 1 else F.avg_pool2d(images, factor)
 
 

@@ -31,7 +31,7 @@ def initial_noise(
 
 
 def regularization(maps: Iterable[torch.Tensor]) -> torch.Tensor:
-    """How far noise maps [N, 1, R, R] are from white: squared correlations with their neighbours, [N].
+    """How far noise maps [N, 1, H, W] are from white: squared correlations with their neighbours, [N].
 
     On a pyramid of 2 x 2 means down to 8 pixels, the squared mean of n times n shifted by one pixel, in both
     directions, cyclically (Karras et al. 2020, eq. 5).
@@ -42,7 +42,7 @@ def regularization(maps: Iterable[torch.Tensor]) -> torch.Tensor:
             for axis in (2, 3):
                 correlation = (level * level.roll(1, dims=axis)).mean(dim=(1, 2, 3))
                 total = total.to(correlation.device) + correlation.square()
-            if level.shape[-1] <= SMALLEST:
+            if min(level.shape[2:]) <= SMALLEST:
                 break
             level = F.avg_pool2d(level, kernel_size=2)
     return total
@@ -50,14 +50,14 @@ def regularization(maps: Iterable[torch.Tensor]) -> torch.Tensor:
 
 @torch.no_grad()
 def standardize(maps: Iterable[torch.Tensor]) -> None:
-    """Bring every map [N, 1, R, R] back to mean 0 and mean square 1, in place."""
+    """Bring every map [N, 1, H, W] back to mean 0 and mean square 1, in place."""
     for noise in maps:
         noise -= noise.mean(dim=(1, 2, 3), keepdim=True)
         noise *= noise.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt()
 
 
 def set_noise(synthesis: torch.nn.Module, maps: Mapping[str, torch.Tensor]) -> None:
-    """Put the maps [R, R] of one target into the constant noise buffers, in place."""
+    """Put the maps [H, W] of one target into the constant noise buffers, in place."""
     buffers = dict(synthesis.named_buffers())
     for name, noise in maps.items():
         buffers[name].copy_(noise.reshape(buffers[name].shape))

@@ -91,7 +91,7 @@ def project(
 
     Args:
         G: the generator; it is not changed.
-        targets: [N, C, R, R] of G's channels and resolution, float in [-1, 1] or uint8.
+        targets: [N, C, H, W] of G's channels and size, float in [-1, 1] or uint8.
         c: label [c_dim] for all or [N, c_dim], needed by conditional generators; it sets the starting point.
         space: "w" (one w for all layers) or "w+" (one for each layer: closer, but edits worse).
         noise_init: what the noise maps start from: "network" (its own constant maps) or "random" (drawn with `seed`).
@@ -275,7 +275,7 @@ def _tune_all(
 
 
 def _check_targets(G: Generator, targets: torch.Tensor) -> torch.Tensor:
-    shape = (G.img_channels, G.img_resolution, G.img_resolution)
+    shape = (G.img_channels, *G.config.img_size)
     if targets.ndim != 4 or tuple(targets.shape[1:]) != shape or not len(targets):
         raise ValueError(f"targets must be [N, {', '.join(map(str, shape))}] with N >= 1, got {list(targets.shape)}")
     return targets.to(torch.float32) / 127.5 - 1 if targets.dtype == torch.uint8 else targets.to(torch.float32)

@@ -41,7 +41,7 @@ class Film:
         write_video(path, self._frames(), fps=FPS)
 
     def _frames(self) -> Iterator[torch.Tensor]:
-        factor = max(1, SMALLEST // self._target.shape[-1])
+        factor = max(1, SMALLEST // max(self._target.shape[1:]))
         for data in self._images:
             with Image.open(io.BytesIO(data)) as picture:
                 array = np.atleast_3d(np.asarray(picture))

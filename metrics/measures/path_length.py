@@ -80,12 +80,11 @@ def _ws_at_both_ends(spec, G, z0, z1, c, t):
 
 def _prepare(img: torch.Tensor, crop: bool) -> torch.Tensor:
     """Images in [-1, 1] to float32 [0, 255]: the middle if `crop` (where FFHQ has faces), averaged down to 256."""
-    resolution = img.shape[-1]
+    height, width = img.shape[2:]
     if crop:
-        eighth = resolution // 8
-        img = img[:, :, 3 * eighth : 7 * eighth, 2 * eighth : 6 * eighth]
-    if resolution > DISTANCE_RESOLUTION:
-        img = F.avg_pool2d(img, resolution // DISTANCE_RESOLUTION)
+        img = img[:, :, height // 8 * 3 : height // 8 * 7, width // 8 * 2 : width // 8 * 6]
+    if max(height, width) > DISTANCE_RESOLUTION:
+        img = F.avg_pool2d(img, max(height, width) // DISTANCE_RESOLUTION)
     return (img.float() + 1) * (255 / 2)
 
 

@@ -30,16 +30,17 @@ SCALE = 1000.0
 _DIRECTIONS_AT_A_TIME = 16
 
 
-def pyramid_levels(resolution: int) -> list[int]:
-    """The levels' resolutions: halved while even and at least 32; a single level for smaller images.
+def pyramid_levels(height: int, width: int) -> list[tuple[int, int]]:
+    """The levels' sizes: halved while both sides are even and at least 32; a single level for smaller images.
 
     Example:
-        >>> pyramid_levels(64), pyramid_levels(16)
-        ([64, 32, 16], [16])
+        >>> pyramid_levels(64, 64), pyramid_levels(16, 24)
+        ([(64, 64), (32, 32), (16, 16)], [(16, 24)])
     """
-    levels = [resolution]
-    while levels[-1] % 2 == 0 and levels[-1] // 2 >= SMALLEST_LEVEL:
-        levels.append(levels[-1] // 2)
+    levels = [(height, width)]
+    while height % 2 == width % 2 == 0 and min(height, width) // 2 >= SMALLEST_LEVEL:
+        height, width = height // 2, width // 2
+        levels.append((height, width))
     return levels
 
 
@@ -74,22 +75,26 @@ def patch_descriptors(images: torch.Tensor, start: int, seed: int) -> dict[str, 
     """The patches of images `start`, `start` + 1, ... of one block.
 
     Args:
-        images: uint8 [N, C, R, R].
+        images: uint8 [N, C, H, W].
         start: index of the first image; positions are a function of (seed, image index, level).
         seed: of the positions.
 
     Returns:
-        float16 [N, 128, C, 7, 7] by the level's resolution as a string.
+        float16 [N, 128, C, 7, 7] by the level's height as a string.
     """
-    levels = pyramid_levels(images.shape[-1])
+    levels = pyramid_levels(*images.shape[2:])
     random = stream(seed, PATCHES, start // BLOCK)
     descriptors = {}
-    for level, band in zip(levels, laplacian_pyramid(images.float(), len(levels)), strict=True):
-        corners = random.integers(level - PATCH + 1, size=(BLOCK, 2, PATCHES_PER_IMAGE))[: len(images)]
+    for (height, width), band in zip(levels, laplacian_pyramid(images.float(), len(levels)), strict=True):
+        places = np.array([[height], [width]]) - PATCH + 1
+        # One bound for both axes draws other numbers than two equal bounds.
+        corners = random.integers(
+            places if height != width else height - PATCH + 1, size=(BLOCK, 2, PATCHES_PER_IMAGE)
+        )[: len(images)]
         corners = torch.from_numpy(corners).to(images.device)
-        windows = band.unfold(2, PATCH, 1).unfold(3, PATCH, 1)  # a view [N, C, R - 6, R - 6, 7, 7]
+        windows = band.unfold(2, PATCH, 1).unfold(3, PATCH, 1)  # a view [N, C, H - 6, W - 6, 7, 7]
         rows = torch.arange(len(images), device=images.device)[:, None]
-        descriptors[str(level)] = windows[rows, :, corners[:, 0], corners[:, 1]].half()
+        descriptors[str(height)] = windows[rows, :, corners[:, 0], corners[:, 1]].half()
     return descriptors
 
 

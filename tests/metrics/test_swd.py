@@ -24,7 +24,18 @@ def distances(a: np.ndarray, b: np.ndarray, seed: int = 0) -> dict[str, float]:
     [(8, [8]), (16, [16]), (32, [32, 16]), (64, [64, 32, 16]), (256, [256, 128, 64, 32, 16]), (24, [24])],
 )
 def test_levels(resolution, levels):
-    assert pyramid_levels(resolution) == levels
+    assert pyramid_levels(resolution, resolution) == [(level, level) for level in levels]
+
+
+def test_levels_of_oblong_images():
+    assert pyramid_levels(64, 96) == [(64, 96), (32, 48), (16, 24)]
+    images = torch.randint(0, 256, (3, 3, 32, 48), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = patch_descriptors(images, 0, seed=0)
+    assert {level: tuple(rows.shape) for level, rows in found.items()} == dict.fromkeys(("32", "16"), (3, 128, 3, 7, 7))
+    # Patches come from all of the image: the right third is in sight of some.
+    bright = images.clone()
+    bright[:, :, :, 36:] = 255
+    assert not torch.equal(patch_descriptors(bright, 0, seed=0)["32"], found["32"])
 
 
 def test_pyramid_adds_up_to_the_image():

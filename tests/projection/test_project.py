@@ -198,3 +198,12 @@ def test_the_same_on_the_network_of_the_demo_preset(tmp_path):
     print(f"own {found.psnr}, W {w.pivot_psnr}, W+ {w_plus.psnr}, tuned {w.psnr}")
     assert (w_plus.distance < w.pivot_distance).all()
     assert (w.distance < w.pivot_distance).all()
+
+
+def test_oblong_targets():
+    G = tiny(base_size=(4, 6))
+    targets = torch.randint(0, 256, (1, 3, 16, 24), dtype=torch.uint8)
+    result = project(G, targets, num_steps=2, pti_steps=1, distance="pixel")
+    assert result.images.shape == (1, 3, 16, 24)
+    with pytest.raises(ValueError, match="targets must be"):
+        project(G, targets.transpose(2, 3), num_steps=1, distance="pixel")
