@@ -56,6 +56,7 @@ def main(options: TrainingOptions) -> None:
 
 def _run(options: TrainingOptions, world: "World", watch: "Watch") -> int:
     """Resolve the options, find the run directory, train; the exit status."""
+    from metrics import RunMetrics, check_name
     from torch_utils.allocator import keep_freed_memory
     from training.command import begin
     from training.progress import StopRequest
@@ -63,6 +64,7 @@ def _run(options: TrainingOptions, world: "World", watch: "Watch") -> int:
     from training.training_loop import Housekeeping, TrainingRun
 
     keep_freed_memory()
+    world.together(lambda: [check_name(name) for name in options.metrics or ()])
     keep = options.keep or Keep()
     housekeeping = Housekeeping(
         checkpoint_minutes=options.with_defaults().checkpoint_minutes,
@@ -85,7 +87,9 @@ def _run(options: TrainingOptions, world: "World", watch: "Watch") -> int:
         watch.report = session.run.record
         training = None
         try:
-            training = TrainingRun(session.config, session.dataset, session.run, world, housekeeping)
+            config, run = session.config, session.run
+            evaluator = RunMetrics(config.metrics, run, world, seed=config.random_seed)
+            training = TrainingRun(config, session.dataset, run, world, housekeeping, evaluator)
             for line in session.introduction:
                 training.log(line)
             if training.train(stop):

@@ -9,12 +9,14 @@ from metrics.detectors.detector import DetectorUnavailable
 from metrics.evaluation import compare, compute
 from metrics.names import check_name, higher_is_better, is_valid_name, list_names
 from metrics.results import Result
+from metrics.run_metrics import RunMetrics
 from metrics.settings import EvaluationSettings
 
 __all__ = [
     "DetectorUnavailable",
     "EvaluationSettings",
     "Result",
+    "RunMetrics",
     "check_name",
     "compare",
     "compute",

@@ -19,7 +19,7 @@ ALLOWED = {
     "metrics": {
         "dnnlib", "torch_utils", "training.dataset", "training.networks", "training.run_dir", "training.snapshot",
     },
-    "training": {"dnnlib", "torch_utils", "rooted", "metrics"},
+    "training": {"dnnlib", "torch_utils", "rooted"},
     "generation": {"dnnlib", "torch_utils", "training.snapshot", "training.networks"},
     "projection": {"dnnlib", "torch_utils", "training.snapshot", "training.networks"},
     "comparison": {"dnnlib", "torch_utils", "rooted", "metrics", "projection", "training"},

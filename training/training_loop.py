@@ -28,8 +28,8 @@ from training.health import MAX_SKIPPED_IN_ROW, HealthMonitor
 from training.lecam import LeCam
 from training.objective import Objective
 from training.outputs.board import Board
+from training.outputs.evaluator import Evaluator
 from training.outputs.grids import Grids
-from training.outputs.run_metrics import RunMetrics
 from training.outputs.snapshots import Snapshots
 from training.outputs.ticks import stats_record, status_line
 from training.parameters import FlatParameters, GeneratorAverage, LazyAdam
@@ -72,16 +72,24 @@ class TrainingRun:
         run: the run directory, locked by the main process.
         world: this process among all of the run.
         housekeeping: what does not change the result.
+        evaluator: computes `config.metrics`; needed only if there are any.
 
     Raises:
         UserError: whatever a user can mend.
     """
 
     def __init__(
-        self, config: TrainingConfig, dataset: ImageDataset, run: RunDir, world: World, housekeeping: Housekeeping
+        self,
+        config: TrainingConfig,
+        dataset: ImageDataset,
+        run: RunDir,
+        world: World,
+        housekeeping: Housekeeping,
+        evaluator: Evaluator | None = None,
     ) -> None:
+        assert not config.metrics or evaluator is not None
         self.config, self.dataset, self.run = config, dataset, run
-        self.world, self.housekeeping = world, housekeeping
+        self.world, self.housekeeping, self.evaluator = world, housekeeping, evaluator
         self.device = choose_device(config.device, world.local_rank)
         set_backends(config)
         self.log = run.log if world.is_main else (lambda line: None)
@@ -153,9 +161,8 @@ class TrainingRun:
         self.grids = Grids(config, run, self.dataset, self.device)
         self.snapshots = Snapshots(
             config, dataset, run, self.progress,
-            keep_last=housekeeping.keep_last, keep_best=housekeeping.keep_best,
+            keep_last=housekeeping.keep_last, keep_best=housekeeping.keep_best, evaluator=evaluator,
         )  # fmt: skip
-        self.metrics = RunMetrics(config, run, world, self.log)
         self.board = Board(run.path, self.progress) if world.is_main else None
 
     def train(self, stop: StopRequest) -> bool:
@@ -284,7 +291,9 @@ class TrainingRun:
         name = SNAPSHOTS.name(self.progress.nimg)
         if self.world.is_main:
             self.snapshots.write({"G": self.G, "D": self.D, "G_ema": self.G_ema}, p)
-        values = self.metrics.compute(self.G_ema, self.dataset, self.device, name, self.progress.nimg)
+        values: dict[str, float] = {}
+        if self.config.metrics:
+            values = self.evaluator.compute(self.G_ema, self.dataset, self.device, name, self.progress.nimg)
         if self.world.is_main:
             if values:
                 self.snapshots.judge(*next(iter(values.items())))

@@ -11,9 +11,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from benchmarks import kill_test
+from metrics import RunMetrics
 from torch_utils.distributed import World
 from training.config.resolve import resolve
 from training.options import TrainingOptions
+from training.outputs.evaluator import Evaluator
 from training.run_dir import RunDir
 from training.training_loop import Housekeeping, TrainingRun
 
@@ -49,13 +51,22 @@ class TinyRuns:
     def _resolve(self, **options: Any):
         return resolve(TrainingOptions(**{**TINY, **options}), 1)
 
-    def open(self, name: str = "run", *, housekeeping: dict[str, Any] | None = None, **options: Any) -> TrainingRun:
+    def open(
+        self,
+        name: str = "run",
+        *,
+        housekeeping: dict[str, Any] | None = None,
+        evaluator: Evaluator | None = None,
+        **options: Any,
+    ) -> TrainingRun:
         """A session of the run `name`: from its newest checkpoint, or a new run."""
         config, dataset = self._resolve(**options)
         run = RunDir(self.folder / name)
         run.path.mkdir(exist_ok=True)
         run.write_options(config.to_dict())
-        return TrainingRun(config, dataset, run, World(), Housekeeping(progress_bar=False, **(housekeeping or {})))
+        evaluator = evaluator or RunMetrics(config.metrics, run, World(), seed=config.random_seed)
+        settings = Housekeeping(progress_bar=False, **(housekeeping or {}))
+        return TrainingRun(config, dataset, run, World(), settings, evaluator)
 
     def train(self, name: str = "run", steps: int | None = None, **options: Any) -> TrainingRun:
         """Train for `steps` steps, or to the end."""

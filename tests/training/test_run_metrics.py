@@ -6,6 +6,7 @@ import pytest
 import torch
 
 import metrics
+from dnnlib import UserError
 from training.networks.precision import ResolutionBlock
 from training.snapshot import load_snapshot
 
@@ -22,3 +23,32 @@ def test_values_during_training_are_those_of_the_snapshot(tiny):
     snapshot = load_snapshot(folder / record["snapshot_pkl"])
     [result] = metrics.compute(["swd32"], G=snapshot.generator, dataset=session.dataset)
     assert result.results == record["results"]
+
+
+class StandIn:
+    """An evaluator whose values are 1, 3, 2."""
+
+    names = ("value",)
+
+    def __init__(self, higher: bool) -> None:
+        self.values, self.higher = [2.0, 3.0, 1.0], higher
+
+    def compute(self, G_ema, dataset, device, snapshot, nimg):
+        return {"value": self.values.pop(), "another": 0.0}
+
+    def higher_is_better(self, name):
+        return self.higher
+
+
+@pytest.mark.parametrize(("higher", "best"), [(True, 3.0), (False, 1.0)])
+def test_a_run_takes_any_evaluator_and_its_direction(tiny, higher, best):
+    pytest.importorskip("skimage", reason="the built-in faces need scikit-image")
+    tiny.train(metrics=("value",), evaluator=StandIn(higher), kimg=0.016, tick=0.008)
+    record = json.loads((tiny.folder / "run" / "best.json").read_text())
+    assert (record["metric"], record["value"]) == ("value", best)
+
+
+def test_a_name_that_is_no_metric_is_refused_before_the_run(tiny):
+    pytest.importorskip("skimage", reason="the built-in faces need scikit-image")
+    with pytest.raises(UserError, match="no metric is called 'swd_32'"):
+        tiny.open(metrics=("swd_32",))

@@ -4,7 +4,6 @@ import dataclasses
 import os
 from importlib.util import find_spec
 
-import metrics as metrics_package
 from dnnlib import UserError, renamed
 from dnnlib.options import check_together
 from rooted import AdversarialLoss
@@ -270,7 +269,5 @@ def resolve_computation(chosen: TrainingOptions, device: str) -> PrecisionOption
 def _metrics(names: tuple[str, ...] | None, device: str) -> tuple[str, ...]:
     """FID needs a detector and 50,000 images; where that is out of reach, SWD needs neither."""
     if names is None:
-        names = ("fid50k_full",) if device == "cuda" and find_spec("torch_fidelity") else ("swd2k",)
-    for name in names:
-        metrics_package.check_name(name)
+        return ("fid50k_full",) if device == "cuda" and find_spec("torch_fidelity") else ("swd2k",)
     return tuple(names)

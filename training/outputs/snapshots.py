@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-import metrics
 from dnnlib import copy_whole, write_json
 from torch_utils.environment import versions
 from training.config import TrainingConfig
 from training.dataset import ImageDataset
+from training.outputs.evaluator import Evaluator
 from training.progress import Progress
 from training.run_dir import SNAPSHOTS, RunDir, names
 from training.snapshot import save_snapshot
@@ -23,6 +23,7 @@ class Snapshots:
 
     Args:
         keep_last, keep_best: how many of the newest and of the best stay; None keeps all.
+        evaluator: knows which of two values is the better one.
     """
 
     def __init__(
@@ -34,9 +35,10 @@ class Snapshots:
         *,
         keep_last: int | None = None,
         keep_best: int | None = None,
+        evaluator: Evaluator | None = None,
     ) -> None:
         self._run, self._progress, self._metadata = run, progress, snapshot_metadata(config, dataset)
-        self._keep_last, self._keep_best = keep_last, keep_best
+        self._keep_last, self._keep_best, self._evaluator = keep_last, keep_best, evaluator
 
     def write(self, networks: Mapping[str, torch.nn.Module], p: float) -> Path:
         """Write the networks after `progress.nimg` images."""
@@ -52,7 +54,7 @@ class Snapshots:
         newest = self._progress.snapshots[-1]
         newest["value"] = value if np.isfinite(value) else None
         best = self._progress.best
-        sign = -1 if metrics.higher_is_better(name) else 1
+        sign = -1 if self._evaluator.higher_is_better(name) else 1
         if newest["value"] is None or (best and sign * value >= sign * best["value"]):
             return
         self._progress.best = {"metric": name, "value": value, "nimg": newest["nimg"], "file": newest["file"]}
@@ -67,7 +69,7 @@ class Snapshots:
         kept = entries[-max(self._keep_last or 1, 1) :]
         if self._keep_best and name is not None:
             measured = [entry for entry in entries if entry["value"] is not None]
-            measured.sort(key=lambda entry: entry["value"], reverse=metrics.higher_is_better(name))
+            measured.sort(key=lambda entry: entry["value"], reverse=self._evaluator.higher_is_better(name))
             kept = kept + [entry for entry in measured[: self._keep_best] if entry not in kept]
         for entry in entries:
             if entry not in kept:

@@ -1,39 +1,42 @@
-"""Metrics during a run."""
+"""The metrics of a training run: computed at its snapshots, written to its directory."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
 
-import metrics
+from metrics.evaluation import compute
+from metrics.names import check_name, higher_is_better
 from torch_utils.distributed import World
 from torch_utils.timing import format_time
-from training.config import TrainingConfig
 from training.dataset import ImageDataset
 from training.run_dir import RunDir
 
 
 class RunMetrics:
-    """The metrics of a run, computed at its snapshots.
+    """What a run is handed to measure its networks: a `training.outputs.evaluator.Evaluator`.
 
     A detector that cannot be had is asked for once; its metrics are then written down as not computed, with the
     reason, and the run goes on.
+
+    Raises:
+        UserError: no metric has one of the names.
     """
 
-    def __init__(self, config: TrainingConfig, run: RunDir, world: World, log: Callable[[str], None]) -> None:
-        self._config, self._run, self._world, self._log = config, run, world, log
+    def __init__(self, names: Sequence[str], run: RunDir, world: World, *, seed: int) -> None:
+        for name in names:
+            check_name(name)
+        self.names, self._run, self._world, self._seed = tuple(names), run, world, seed
         self._offline = False
 
     def compute(
         self, G_ema: torch.nn.Module, dataset: ImageDataset, device: torch.device, snapshot: str, nimg: int
     ) -> dict[str, float]:
         """Append a line to each `metric-<name>.jsonl`; the values by name. All processes call it together."""
-        if not self._config.metrics:
-            return {}
-        results = metrics.compute(
-            self._config.metrics,
+        results = compute(
+            self.names,
             G=G_ema,
             dataset=dataset,
-            seed=self._config.random_seed,
+            seed=self._seed,
             device=device,
             offline=self._offline,
             world=self._world,
@@ -52,3 +55,11 @@ class RunMetrics:
                 self._run.append_metric({**record, "nimg": nimg, "source": "training"})
         self._offline |= any(result.not_computed is not None for result in results)
         return values
+
+    def higher_is_better(self, name: str) -> bool:
+        """Whether larger values of that name are the better ones."""
+        return higher_is_better(name)
+
+    def _log(self, line: str) -> None:
+        if self._world.is_main:
+            self._run.log(line)
