@@ -2,8 +2,11 @@
 
 import multiprocessing
 import os
+import runpy
+import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +79,57 @@ def wait_until() -> Callable[..., None]:
             time.sleep(0.01)
 
     return wait
+
+
+def _rank_environments(count: int) -> list[dict[str, str]]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+
+
+@pytest.fixture(scope="session")
+def rank_environments() -> Callable[[int], list[dict[str, str]]]:
+    """`rank_environments(count)`: what torchrun or Slurm would set, one per process."""
+    return _rank_environments
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A process that has ended: its id, its exit status, and what it printed."""
+
+    pid: int
+    status: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run_ranks(tmp_path_factory) -> Iterator[Callable[..., list[Ended]]]:
+    """`run_ranks(script, count, *arguments)`: `main(*arguments)` of the script in as many processes, by rank.
+
+    They are forked from one that has imported everything, which takes a moment where starting Python takes seconds.
+    """
+    context, started = multiprocessing.get_context("forkserver"), []
+
+    def run(script: Path, count: int, *arguments: Any) -> list[Ended]:
+        folder, ranks = tmp_path_factory.mktemp("ranks"), []
+        for number, environment in enumerate(_rank_environments(count) if count > 1 else [{}]):
+            outputs = folder / f"{number}.out", folder / f"{number}.err"
+            task = {"TASK": (Path(script), arguments, environment, *outputs)}
+            process = context.Process(target=runpy.run_path, args=(str(ROOT / "tests" / "rank.py"), task))
+            process.start()
+            started.append(process)
+            ranks.append((process, outputs))
+        for process, _ in ranks:
+            process.join()
+        return [Ended(process.pid, process.exitcode, *(path.read_text() for path in paths)) for process, paths in ranks]
+
+    yield run
+    for process in started:
+        process.kill()
+        process.join()
 
 
 @pytest.fixture(scope="session", autouse=True)

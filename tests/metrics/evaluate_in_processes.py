@@ -1,10 +1,6 @@
-"""One process of a group of WORLD_SIZE: `python evaluate_in_processes.py FOLDER`; started by test_processes.py.
-
-Evaluates the stand-in generator with the stand-in detector of FOLDER; process RANK writes FOLDER/<size>-<rank>.json.
-"""
+"""What each process of test_processes.py does that evaluates the stand-in generator with the stand-in detector."""
 
 import json
-import sys
 from pathlib import Path
 
 import conftest
@@ -22,7 +18,13 @@ NAMES = [
 ]
 
 
-def main(folder: Path, here: World) -> None:
+def main(folder: Path) -> None:
+    """Write `folder/<size>-<rank>.json`."""
+    with world("cpu") as here:
+        evaluate(folder, here)
+
+
+def evaluate(folder: Path, here: World) -> None:
     size, rank = here.size, here.rank
     dataset = ImageDataset.from_arrays(conftest.coloured_images(96), labels=np.arange(96) % 3, xflip=True)
     options = {
@@ -59,8 +61,3 @@ def main(folder: Path, here: World) -> None:
     (folder / f"{size}-{rank}.json").write_text(
         json.dumps({"outcome": outcome, "failure": failure, "unavailable": unavailable})
     )
-
-
-torch.set_num_threads(1)
-with world("cpu") as the_world:
-    main(Path(sys.argv[1]), the_world)

@@ -1,11 +1,10 @@
-"""One of two processes that evaluate a generator; rank 1 hangs in its second block. Started by test_processes.py."""
+"""What each of two processes of test_processes.py does that evaluate a generator; rank 1 hangs in its second block."""
 
 import os
 import sys
 import threading
 
 import conftest
-import torch
 
 import metrics
 from metrics.blocks import BLOCK
@@ -28,8 +27,9 @@ class Hanging(conftest.StandInGenerator):
         return super().synthesis(ws, **options)
 
 
-torch.set_num_threads(1)
-with world("cpu") as here, Watch(here, silence=4.0, remedy=f"ending process {os.getpid()}"):
-    dataset = ImageDataset.from_arrays(conftest.coloured_images(300))
-    generator = Hanging(BLOCK if here.rank == 1 else sys.maxsize)
-    metrics.compute(["swd300"], G=generator, dataset=dataset, world=here)
+def main() -> None:
+    """The watch ends both."""
+    with world("cpu") as here, Watch(here, silence=4.0, remedy=f"ending process {os.getpid()}"):
+        dataset = ImageDataset.from_arrays(conftest.coloured_images(300))
+        generator = Hanging(BLOCK if here.rank == 1 else sys.maxsize)
+        metrics.compute(["swd300"], G=generator, dataset=dataset, world=here)

@@ -1,10 +1,7 @@
 """The same numbers from one, two and three processes."""
 
 import json
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
@@ -15,35 +12,11 @@ from torch_utils.distributed import World
 HERE = Path(__file__).resolve().parent
 
 
-def start_processes(script: str, *arguments: str, size: int) -> list[subprocess.Popen]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([str(HERE.parent.parent), str(HERE)]),
-        "WORLD_SIZE": str(size),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "OMP_NUM_THREADS": "1",
-    }
-    return [
-        subprocess.Popen(
-            [sys.executable, str(HERE / script), *arguments],
-            env={**environment, "RANK": str(rank)},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-
-
-def test_equal_results_from_one_two_and_three_processes(detector_file, tmp_path):
+def test_equal_results_from_one_two_and_three_processes(run_ranks, detector_file, tmp_path):
     (tmp_path / "stand-in.pt").write_bytes(detector_file.read_bytes())
     for size in (1, 2, 3):
-        for process in start_processes("evaluate_in_processes.py", str(tmp_path), size=size):
-            _, errors = process.communicate()
-            assert process.returncode == 0, errors
+        for rank in run_ranks(HERE / "evaluate_in_processes.py", size, tmp_path):
+            assert rank.status == 0, rank.stderr
     [alone] = [json.loads((tmp_path / "1-0.json").read_text())]
     assert len(alone["outcome"]) == 12
     for size in (2, 3):
@@ -56,12 +29,11 @@ def test_equal_results_from_one_two_and_three_processes(detector_file, tmp_path)
             assert told_once
 
 
-def test_a_process_that_hangs_in_an_evaluation_ends_it_and_is_named():
-    processes = start_processes("hanging_evaluation.py", size=2)
-    errors = [process.communicate()[1] for process in processes]
-    assert [process.returncode for process in processes] == [1, 1], errors
-    assert f"rank 1 on {socket.gethostname()} has been in the same step" in errors[0]
-    assert f"ending process {processes[0].pid}" in errors[0]
+def test_a_process_that_hangs_in_an_evaluation_ends_it_and_is_named(run_ranks):
+    ranks = run_ranks(HERE / "hanging_evaluation.py", 2)
+    assert [rank.status for rank in ranks] == [1, 1], ranks
+    assert f"rank 1 on {socket.gethostname()} has been in the same step" in ranks[0].stderr
+    assert f"ending process {ranks[0].pid}" in ranks[0].stderr
 
 
 def test_blocks_cover_all_samples_once():

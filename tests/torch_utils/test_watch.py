@@ -1,7 +1,5 @@
 """A process that waits for another is not left waiting when that one hangs."""
 
-import multiprocessing
-import runpy
 import socket
 import types
 from pathlib import Path
@@ -11,31 +9,15 @@ import pytest
 from torch_utils import distributed
 from torch_utils.distributed import Activity
 
-WORKER = str(Path(__file__).with_name("watch_worker.py"))
-
-
-def _environments() -> list[dict[str, str]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+WORKER = Path(__file__).with_name("watch_worker.py")
 
 
 @pytest.mark.parametrize(("watched", "statuses"), [(True, [1, 1]), (False, [0, 0])])
-def test_a_stuck_step_ends_the_run_and_is_named_but_a_long_task_does_not(tmp_path, watched, statuses):
+def test_a_stuck_step_ends_the_run_and_is_named_but_a_long_task_does_not(run_ranks, tmp_path, watched, statuses):
     output = tmp_path / "lines"
     output.touch()
-    context = multiprocessing.get_context("forkserver")
-    workers = [
-        context.Process(target=runpy.run_path, args=(WORKER, {"ARGUMENTS": (env, output, watched)}), daemon=True)
-        for env in _environments()
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == statuses
+    ranks = run_ranks(WORKER, 2, output, watched)
+    assert [rank.status for rank in ranks] == statuses, ranks
     lines = output.read_text()
     if watched:
         assert f"rank 0 on {socket.gethostname()}: rank 1 on {socket.gethostname()} has been in the same step" in lines

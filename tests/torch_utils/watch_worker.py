@@ -1,6 +1,5 @@
-"""What each process of test_watch.py does. A script of its own, as other processes have to run it."""
+"""What each process of test_watch.py does."""
 
-import os
 import time
 from pathlib import Path
 
@@ -10,12 +9,11 @@ from torch_utils.watch import HEARTBEAT_SECONDS, Watch
 SILENCE = 4.0
 
 
-def main(environment: dict[str, str], output: Path, watched: bool) -> None:
+def main(output: Path, watched: bool) -> None:
     """Both processes wait for each other once; then rank 1's main thread sleeps, while rank 0 waits for it.
 
     It sleeps until it is ended where that is expected, else for longer than a stuck step is let pass.
     """
-    os.environ.update(environment)
 
     def report(line: str) -> None:
         with open(output, "a", encoding="utf-8") as stream:
@@ -30,7 +28,3 @@ def main(environment: dict[str, str], output: Path, watched: bool) -> None:
         here.barrier()
         here.activity.watched = False
         watch.close()
-
-
-if "ARGUMENTS" in globals():
-    main(*globals()["ARGUMENTS"])

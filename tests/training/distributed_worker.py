@@ -1,9 +1,5 @@
-"""What each process of tests/training/test_distributed.py does: a few steps of training, and small collectives.
+"""What each process of tests/training/test_distributed.py does: a few steps of training, and small collectives."""
 
-A script of its own, as other processes have to run it: `ARGUMENTS` holds those of `main`.
-"""
-
-import os
 from pathlib import Path
 from typing import Any
 
@@ -122,10 +118,8 @@ def away() -> None:
     raise DetectorUnavailable("it is away")
 
 
-def main(output: Path, task: str, flags: dict[str, Any], environment: dict[str, str]) -> None:
+def main(output: Path, task: str, flags: dict[str, Any]) -> None:
     """One process; the main one writes what the function `task` gives to `output`."""
-    os.environ.update(environment)
-    torch.set_num_threads(1)
     with world("cpu") as here:
         watch = Watch(here)
         collectives(here) if here.size > 1 else None
@@ -133,7 +127,3 @@ def main(output: Path, task: str, flags: dict[str, Any], environment: dict[str, 
         if here.is_main:
             torch.save(result, output)
         watch.close()
-
-
-if "ARGUMENTS" in globals():
-    main(*globals()["ARGUMENTS"])

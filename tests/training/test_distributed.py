@@ -1,15 +1,13 @@
 """Several processes compute what one does, and none is left alone when another is lost."""
 
 import contextlib
-import multiprocessing
 import os
 import re
-import runpy
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,33 +21,21 @@ from training.run_dir import RunDir
 
 ROOT = Path(__file__).resolve().parents[2]
 LONG = (*TINY, "--kimg=50")
-WORKER = str(Path(__file__).with_name("distributed_worker.py"))
+WORKER = Path(__file__).with_name("distributed_worker.py")
 HOST = re.escape(socket.gethostname())
 
 
-def _environments(count: int) -> list[dict[str, str]]:
-    """What torchrun or Slurm would set, one per process."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+@pytest.fixture
+def compute(run_ranks, tmp_path) -> Callable[..., dict[str, torch.Tensor]]:
+    """What a function of `distributed_worker.py` gives on the main one of several processes."""
 
+    def in_processes(task: str, processes: int, **flags: Any) -> dict[str, torch.Tensor]:
+        output = tmp_path / f"{processes}.pt"
+        for rank in run_ranks(WORKER, processes, output, task, flags):
+            assert rank.status == 0, rank.stderr
+        return torch.load(output, weights_only=True)
 
-def _compute(task: str, folder: Path, processes: int, **flags: Any) -> dict[str, torch.Tensor]:
-    output = folder / f"{processes}.pt"
-    context = multiprocessing.get_context("forkserver")
-    environments = _environments(processes) if processes > 1 else [{}]
-    workers = [
-        context.Process(target=runpy.run_path, args=(WORKER, {"ARGUMENTS": (output, task, flags, environment)}))
-        for environment in environments
-    ]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0] * processes
-    return torch.load(output, weights_only=True)
+    return in_processes
 
 
 @pytest.mark.parametrize(
@@ -61,10 +47,10 @@ def _compute(task: str, folder: Path, processes: int, **flags: Any) -> dict[str,
         (2, {"batch_gpu": 2, "alpha": 0.7, "g_loss": "ce", "lecam": 0.5, "aug": "apa", "p": None}),
     ],
 )
-def test_gradients_do_not_depend_on_the_number_of_processes(tmp_path, processes, options):
+def test_gradients_do_not_depend_on_the_number_of_processes(compute, processes, options):
     """Every phase, within 1e-5 relative; minibatch-std groups are the same, as is the size of a micro-batch."""
-    one = _compute("gradients", tmp_path, 1, mbstd_group=2, **options)
-    several = _compute("gradients", tmp_path, processes, mbstd_group=2, **options)
+    one = compute("gradients", 1, mbstd_group=2, **options)
+    several = compute("gradients", processes, mbstd_group=2, **options)
     assert {"Gmain", "Greg", "Dmain", "Dreg"} <= set(one)
     for name in ("Gmain", "Greg", "Dmain", "Dreg"):
         assert one[name].norm() > 0
@@ -74,14 +60,17 @@ def test_gradients_do_not_depend_on_the_number_of_processes(tmp_path, processes,
         torch.testing.assert_close(several[name], value, rtol=1e-3, atol=1e-3, msg=lambda text, name=name: name + text)
 
 
-@pytest.mark.parametrize(("processes", "batch_gpu", "steps"), [(1, 4, 100), (1, 2, 20), (2, 2, 20), (2, 1, 100)])
-def test_w_avg_moves_at_each_phase_that_generates_images(tmp_path, processes, batch_gpu, steps):
+@pytest.mark.parametrize(
+    ("processes", "batch_gpu", "steps"),
+    [(1, 4, 100), (1, 2, 20), (2, 2, 20), (2, 1, 20), pytest.param(2, 1, 100, marks=pytest.mark.slow)],
+)
+def test_w_avg_moves_at_each_phase_that_generates_images(compute, processes, batch_gpu, steps):
     """Gmain and Dmain in each step, Greg in every fourth; one move each, however the work is split."""
     flags = {
         "data": str(Path(__file__).parent / "data/earlier_runs/labelled.zip"), "aug": "noaug", "p": None, "gamma": 0.0,
         "batch": 4, "batch_gpu": batch_gpu, "mbstd_group": 1, "kimg": steps * 0.004, "tick": 1.0, "snap": 0,
     }  # fmt: skip
-    found = _compute("w_averages", tmp_path, processes, **flags)
+    found = compute("w_averages", processes, **flags)
     assert found["updates"] == steps * 2.25
     torch.testing.assert_close(found["w_avg"], found["expected"], rtol=1e-4, atol=1e-6)
     assert found["w_avg"].norm() > 1e-3 * steps
@@ -92,9 +81,9 @@ def _ready(run_dir: Path) -> bool:
 
 
 @pytest.fixture
-def two_workers(start, wait_until, tmp_path):
+def two_workers(start, rank_environments, wait_until, tmp_path):
     """Two processes that train in `run`, with checkpoints written."""
-    workers = [start(tmp_path / "run", LONG, environment) for environment in _environments(2)]
+    workers = [start(tmp_path / "run", LONG, environment) for environment in rank_environments(2)]
     wait_until(lambda: _ready(tmp_path / "run"), *workers)
     return workers
 
@@ -147,12 +136,12 @@ def test_a_signal_to_one_of_two_stops_both_and_another_number_continues(start, t
     assert ticks == list(range(len(ticks)))
 
 
-def test_an_error_of_the_main_process_alone_ends_all_with_one_line(start, tmp_path):
+def test_an_error_of_the_main_process_alone_ends_all_with_one_line(start, rank_environments, tmp_path):
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     holder = RunDir(run_dir)
     assert holder.lock()
-    workers = [start(run_dir, TINY, environment) for environment in _environments(2)]
+    workers = [start(run_dir, TINY, environment) for environment in rank_environments(2)]
     for worker in workers:
         worker.join()
     holder.unlock()
@@ -227,10 +216,10 @@ def test_torchrun_restarts_from_the_checkpoint(wait_until, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_machines(tmp_path):
+def test_two_machines(rank_environments, tmp_path):
     """Two torchrun agents that meet at an address, as on two machines (docs/running.md)."""
     run_dir = tmp_path / "run"
-    (environment, _) = _environments(2)
+    (environment, _) = rank_environments(2)
     shared = ("--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", "--rdzv-id=7",
               f"--rdzv-endpoint=127.0.0.1:{environment['MASTER_PORT']}")  # fmt: skip
     with _agent(run_dir, *shared, options=TINY) as first, _agent(run_dir, *shared, options=TINY) as second:
