@@ -43,15 +43,23 @@ class Checkpoints:
         objects: what is saved, by name; each has state_dict and load_state_dict.
         keep: how many of the newest files stay.
         log: called with a line for the user.
+        remedy: what the user can do where the files are of no use.
     """
 
     def __init__(
-        self, run_dir: Path, objects: dict[str, Stateful], *, keep: int = 2, log: Callable[[str], None] = print
+        self,
+        run_dir: Path,
+        objects: dict[str, Stateful],
+        *,
+        keep: int = 2,
+        log: Callable[[str], None] = print,
+        remedy: str = "remove them to start afresh",
     ) -> None:
         for name, value in objects.items():
             if not hasattr(value, "state_dict") or not hasattr(value, "load_state_dict"):
                 raise ValueError(f"'{name}' has no state_dict and load_state_dict")
         self._run_dir, self._objects, self._keep, self._log = Path(run_dir), objects, keep, log
+        self._remedy = remedy
 
     def save(self, nimg: int, *, write: bool = True, prune: bool = True) -> None:
         """Write the state after `nimg` images, then remove the oldest files unless `prune` is off.
@@ -94,17 +102,13 @@ class Checkpoints:
                 damaged.append(path)
                 continue
             if set(states) != set(self._objects):
-                raise UserError(
-                    f"{path} holds the state of another version of this program; start a new run with `new`"
-                )
+                raise UserError(f"{path} holds the state of another version of this program; {self._remedy}")
             for other in damaged:
                 # Out of the way, or it would count among those that stay and push a whole one out.
                 os.replace(other, other.with_name(other.name + ".damaged"))
             return states
         if paths:
-            raise UserError(
-                f"every checkpoint in {self._run_dir} is damaged; start a new run, `resume` takes its last snapshot"
-            )
+            raise UserError(f"every checkpoint in {self._run_dir} is damaged; {self._remedy}")
         return None
 
 
@@ -156,7 +160,9 @@ def _split(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
         tensors[name] = value.detach().cpu().contiguous()
         return {"$tensor": name}
     if isinstance(value, dict):
-        return {key: _split(item, f"{name}.{key}" if name else key, tensors) for key, item in value.items()}
+        pairs = [(key, _split(item, f"{name}.{key}" if name else key, tensors)) for key, item in value.items()]
+        # JSON has no other keys than strings, and optimizers have numbers.
+        return dict(pairs) if all(isinstance(key, str) for key in value) else {"$items": pairs}
     if isinstance(value, list | tuple):
         return [_split(item, f"{name}.{index}", tensors) for index, item in enumerate(value)]
     if value is None or isinstance(value, bool | int | float | str):
@@ -168,6 +174,8 @@ def _join(value: Any, tensors: dict[str, torch.Tensor]) -> Any:
     if isinstance(value, dict):
         if set(value) == {"$tensor"}:
             return tensors[value["$tensor"]]
+        if set(value) == {"$items"}:
+            return {key: _join(item, tensors) for key, item in value["$items"]}
         return {key: _join(item, tensors) for key, item in value.items()}
     if isinstance(value, list):
         return [_join(item, tensors) for item in value]

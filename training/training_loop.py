@@ -44,6 +44,8 @@ from training.setup import (
     set_backends,
 )
 
+_WITHOUT_CHECKPOINT = "start a new run with `new`; `resume` takes this one's last snapshot"
+
 
 @dataclass(frozen=True)
 class Housekeeping:
@@ -149,7 +151,7 @@ class TrainingRun:
         state = {name: getattr(self, name) for name in names}
         if self.objective.lecam is not None:
             state["lecam"] = self.objective.lecam
-        self.checkpoints = Checkpoints(run.path, state, log=self.log)
+        self.checkpoints = Checkpoints(run.path, state, log=self.log, remedy=_WITHOUT_CHECKPOINT)
         self.continued = self.checkpoints.load_latest(world)
         if self.continued:
             self.log(f"continuing {run.path} at {self.progress.nimg / 1e3:.1f} kimg")

@@ -20,6 +20,13 @@ def write_csv(path: Path, rows: Iterable[dict[str, Any]]) -> None:
         writer.writerows(rows)
 
 
+def to_markdown(rows: list[dict[str, str]]) -> str:
+    """The rows as a Markdown table."""
+    header = list(rows[0])
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join([*lines, *("| " + " | ".join(str(row[key]) for key in header) + " |" for row in rows)]) + "\n"
+
+
 def save_figure(figure: Any, path: Path) -> None:
     """Write a matplotlib figure as PNG and close it."""
     from matplotlib import pyplot as plt

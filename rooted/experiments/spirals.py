@@ -24,13 +24,7 @@ from tqdm import tqdm
 
 from dnnlib import make_folder, write_json
 from dnnlib.cli import Command, Number, door
-from rooted.experiments.regression.regression_tables import to_markdown
-from rooted.experiments.reporting import (
-    pyplot,
-    save_figure,
-    seed_interval,
-    write_csv,
-)
+from rooted.experiments.reporting import pyplot, save_figure, seed_interval, to_markdown, write_csv
 from rooted.functional import rooted_nll
 from torch_utils.environment import provenance
 

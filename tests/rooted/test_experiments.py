@@ -15,12 +15,13 @@ from sklearn.linear_model import LogisticRegression
 
 from dnnlib import UserError
 from rooted.experiments import spirals
-from rooted.experiments.classification import image_data, image_training
+from rooted.experiments.classification import evaluation, image_data, image_training
+from rooted.experiments.classification.config import LossConfig, Runtime, TrainConfig
 from rooted.experiments.classification.image_data import ImageSet
-from rooted.experiments.classification.image_training import LossConfig, Runtime, TrainConfig
 from rooted.experiments.regression import linear, tabular
 from rooted.experiments.regression.cross_validation import Grid, Scores, standardised
 from rooted.experiments.reporting import corrected_interval, seed_interval
+from torch_utils.checkpoint import list_checkpoints, unpack
 
 INF = float("inf")
 
@@ -151,7 +152,7 @@ def test_augmentation_crops_and_holes():
 
 def test_calibration_error_by_hand():
     logits = torch.log(torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4]]))
-    error = image_training.calibration_error(logits, torch.tensor([0, 1, 0]))
+    error = evaluation.calibration_error(logits, torch.tensor([0, 1, 0]))
     assert error == pytest.approx((2 * abs(0.9 - 0.5) + abs(0.6 - 1)) / 3, abs=1e-6)
 
 
@@ -186,7 +187,8 @@ def test_an_interrupted_run_continues_exactly(small, tmp_path, monkeypatch):
         image_training.train(CONFIG, small, small, runtime, tmp_path / "parts")
     monkeypatch.setattr(image_training._State, "train_epoch", real_epoch)
     continued = image_training.train(CONFIG, small, small, runtime, tmp_path / "parts")
-    weights = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("whole", "parts")]
+    [last], [other] = (list_checkpoints(tmp_path / name) for name in ("whole", "parts"))
+    weights = [unpack(last), unpack(other)]
     for part in ("model", "averaged"):
         assert all(torch.equal(a, b) for a, b in zip(*(w[part].values() for w in weights), strict=True))
     assert continued["accuracy"] == whole["accuracy"]
@@ -194,8 +196,10 @@ def test_an_interrupted_run_continues_exactly(small, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="was made with lr"):
         image_training.train(replace(CONFIG, lr=0.5), small, small, runtime, tmp_path / "parts")
     (tmp_path / "parts" / "result.json").unlink()
-    (tmp_path / "parts" / "checkpoint.pt").write_bytes(b"damaged")
-    with pytest.raises(UserError, match="not a readable checkpoint"):
+    with pytest.raises(UserError, match="the checkpoint was made with ema"):
+        image_training.train(replace(CONFIG, ema=0.0), small, small, runtime, tmp_path / "parts")
+    other.write_bytes(b"damaged")
+    with pytest.raises(UserError, match="is damaged; remove"):
         image_training.train(CONFIG, small, small, runtime, tmp_path / "parts")
 
 

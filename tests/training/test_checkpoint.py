@@ -28,6 +28,7 @@ STATE = {
     "weights": {"a.b": torch.arange(6, dtype=torch.float32).reshape(2, 3), "half": torch.ones(3, dtype=torch.bfloat16)},
     "counters": {"n": 3, "x": 0.1, "name": "a", "none": None, "flag": True, "list": [1, {"deep": torch.zeros([])}]},
     "empty": {"tensor": torch.zeros(0, 4), "dict": {}, "list": []},
+    "numbered": {0: {"exp_avg": torch.ones(2)}, 1: {}},
 }
 
 

@@ -14,27 +14,16 @@ from typing import Any
 
 import click
 import torch
-import torch.distributed as dist
 
 from dnnlib import UserError, make_folder, write_json
 from dnnlib.cli import Command, Number, door
 from rooted.experiments.classification import image_data
+from rooted.experiments.classification.config import DivergedError, LossConfig, Runtime, TrainConfig
 from rooted.experiments.classification.image_data import ImageSet
-from rooted.experiments.classification.image_training import (
-    DivergedError,
-    LossConfig,
-    Runtime,
-    TrainConfig,
-    start_processes,
-    train,
-)
-from rooted.experiments.regression.regression_tables import to_markdown
-from rooted.experiments.reporting import (
-    pyplot,
-    save_figure,
-    seed_interval,
-    write_csv,
-)
+from rooted.experiments.classification.image_training import train
+from rooted.experiments.reporting import pyplot, save_figure, seed_interval, to_markdown, write_csv
+from torch_utils.devices import choose_device
+from torch_utils.distributed import world
 from torch_utils.environment import provenance
 
 # fmt: off
@@ -173,13 +162,21 @@ def main(preset: str, data: str, data_dir: Path, out: Path, **options: Any) -> N
     rates = _rates(values["tune_lr"])
     epochs, rate = paper_values(values["model"], values["pretrained"])
     values["epochs"], values["lr"] = values["epochs"] or epochs, values["lr"] or rate
-    runtime = replace(start_processes(values["device"]), compile=values["compiled"])
+    with world(choose_device(values["device"]).type) as here:
+        device = choose_device(values["device"], here.local_rank if here.size > 1 else None)
+        runtime = Runtime(device, values["compiled"], device.type != "cpu", here)
+        _compare({**values, "preset": preset, "data": data}, losses, rates, runtime, data_dir, out)
+
+
+def _compare(
+    values: dict[str, Any], losses: list[LossConfig], rates: list[float], runtime: Runtime, data_dir: Path, out: Path
+) -> None:
     precision = values["precision"]
     if precision == "auto":
         precision = "bf16" if runtime.device.type == "cuda" else "fp32"
-    if values["batch"] % runtime.world:
-        raise UserError(f"--batch={values['batch']} is not divisible by the {runtime.world} processes")
-    training, test = image_data.load(data, data_dir, values["size"], values["limit"])
+    if values["batch"] % runtime.world.size:
+        raise UserError(f"--batch={values['batch']} is not divisible by the {runtime.world.size} processes")
+    training, test = image_data.load(values["data"], data_dir, values["size"], values["limit"])
     noisy = image_data.with_label_noise(training.y, values["label_noise"], len(training.classes), seed=0)
     training = replace(training, y=noisy)
     folder = make_folder(out, "`out`")
@@ -195,17 +192,14 @@ def main(preset: str, data: str, data_dir: Path, out: Path, **options: Any) -> N
         for seed in range(values["seeds"]):
             run = folder / f"{loss.describe()}-seed{seed}"
             records.append(train(replace(config, seed=seed), training, test, runtime, run))
-    if runtime.rank == 0:
+    if runtime.world.is_main:
         rows = summary(records)
         write_csv(folder / "classification.csv", rows)
         draw(records, folder / "curves.png")
-        settings = {**values, "preset": preset, "data": data}
         where = provenance(runtime.device, "numpy")
-        write_json(folder / "results.json", {"settings": settings, "provenance": where, "runs": records})
+        write_json(folder / "results.json", {"settings": values, "provenance": where, "runs": records})
         click.echo(to_markdown(rows))
         click.echo(f"wrote {folder}/results.json, classification.csv, curves.png")
-    if runtime.world > 1:
-        dist.destroy_process_group()
 
 
 def _rates(text: str | None) -> list[float]:

@@ -3,89 +3,22 @@
 import copy
 import json
 import math
-import os
 import time
-from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from dnnlib import UserError, atomic_write, first_line, make_folder, write_json
-from rooted import FocalLoss, RootedCrossEntropyLoss
+from dnnlib import UserError, make_folder, write_json
+from rooted.experiments.classification.config import DivergedError, Runtime, TrainConfig
+from rooted.experiments.classification.evaluation import autocast, evaluate, loss_seconds, normalised, synchronize
 from rooted.experiments.classification.image_data import ImageSet, augmented
 from rooted.experiments.classification.image_models import create
-
-
-@dataclass(frozen=True)
-class LossConfig:
-    """Which loss: "ce", "focal" (gamma 3, alpha 0.25 as in the paper's code) or "rlo" with its settings."""
-
-    name: str
-    k: float | None = None
-    form: str | None = None
-    multiplier: float | None = None
-
-    def describe(self) -> str:
-        """A short name for folders and tables."""
-        if self.name != "rlo":
-            return self.name
-        return f"rlo-k{self.k:g}-{self.form}" + (f"-m{self.multiplier:g}" if self.multiplier else "")
-
-    def build(self, label_smoothing: float) -> nn.Module:
-        """The loss module."""
-        if self.name == "ce":
-            return nn.CrossEntropyLoss(label_smoothing=label_smoothing)
-        if self.name == "focal":
-            return FocalLoss(gamma=3.0, alpha=0.25, label_smoothing=label_smoothing)
-        return RootedCrossEntropyLoss(
-            k=self.k, form=self.form, multiplier=self.multiplier, label_smoothing=label_smoothing
-        )
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Everything that decides a run's result but the data."""
-
-    loss: LossConfig
-    model: str
-    pretrained: bool
-    epochs: int
-    batch: int
-    optimizer: str
-    lr: float
-    weight_decay: float
-    warmup: float
-    label_smoothing: float
-    padding: int
-    cutout: int
-    ema: float
-    precision: str
-    seed: int
-
-
-class DivergedError(UserError):
-    """A loss or the logits are not finite: a mistake in the settings, but a result in a search for the rate."""
-
-    def __init__(self, what: str, verb: str, config: TrainConfig) -> None:
-        remedy = "lower --lr" + (" or raise --k" if config.loss.name == "rlo" else "")
-        super().__init__(f"{what} of {config.loss.describe()} {verb} not finite at lr {config.lr:g}; {remedy}")
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """Where it runs; none of it decides what is computed, up to rounding."""
-
-    device: torch.device
-    compile: bool
-    channels_last: bool
-    rank: int = 0
-    world: int = 1
+from torch_utils.checkpoint import Checkpoints
 
 
 def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
@@ -106,31 +39,31 @@ def train(
     """
     if folder is not None and (folder / "result.json").is_file():
         record = _read_result(folder / "result.json")
-        _check_same(record["config"], config, folder / "result.json")
+        _check_same(record["config"], config, f"{folder / 'result.json'}")
         return record
-    state = _State(config, training, runtime)
+    state, main = _State(config, training, runtime), runtime.world.is_main
     if folder is not None:
-        make_folder(folder, "`out`")
-        state.load(folder / "checkpoint.pt")
-    writer = _writer(folder, state.epoch) if runtime.rank == 0 else None
+        checkpoints = state.checkpoints(make_folder(folder, "`out`"))
+        checkpoints.load_latest(runtime.world)
+        writer = SummaryWriter(folder, purge_step=state.epoch + 1) if main else None
     with tqdm(
         total=config.epochs,
         initial=state.epoch,
         desc=f"{config.loss.describe()} seed {config.seed}",
         unit="epoch",
-        disable=runtime.rank != 0,
+        disable=not main,
     ) as bar:  # closed by an error too, whose message then has a line of its own
         while state.epoch < config.epochs:
             row = state.train_epoch(training)
             row.update(evaluate(state.averaged or state.model, test, state.loss, runtime, config))
             state.history.append(row)
-            if runtime.rank == 0 and folder is not None:
-                state.save(folder / "checkpoint.pt")
-                for key, value in row.items():
+            if folder is not None:
+                checkpoints.save(state.epoch, write=main)
+                for key, value in row.items() if main else ():
                     writer.add_scalar(key, value, row["epoch"])
             bar.update()
             bar.set_postfix(accuracy=f"{100 * row['accuracy']:.2f}")
-    per_call = loss_seconds(state.loss, config.batch // runtime.world, len(training.classes), runtime.device)
+    per_call = loss_seconds(state.loss, config.batch // runtime.world.size, len(training.classes), runtime.device)
     last = state.history[-1]
     seconds = sum(row["seconds"] for row in state.history) / config.epochs
     steps = max(len(training.y) // config.batch, 1)
@@ -143,14 +76,14 @@ def train(
         "share_of_loss": per_call * steps / seconds,
         "history": state.history,
     }
-    if folder is not None and runtime.rank == 0:
+    if folder is not None and main:
         writer.close()
         write_json(folder / "result.json", record)
     return record
 
 
 class _State:
-    """All that changes while training; what `save` writes is what `load` restores."""
+    """All that changes while training."""
 
     def __init__(self, config: TrainConfig, training: ImageSet, runtime: Runtime) -> None:
         torch.manual_seed(config.seed)
@@ -171,7 +104,7 @@ class _State:
         self.epoch = 0
         self.history: list[dict[str, float]] = []
         forward: nn.Module = self.model
-        if runtime.world > 1:
+        if runtime.world.size > 1:
             forward = nn.parallel.DistributedDataParallel(self.model)
         self.forward = torch.compile(forward) if runtime.compile else forward
 
@@ -180,15 +113,15 @@ class _State:
         config, runtime = self.config, self.runtime
         torch.manual_seed(1_000_000 * config.seed + 1000 * self.epoch)
         order = torch.randperm(len(data.y))
-        torch.manual_seed(1_000_000 * config.seed + 1000 * self.epoch + 1 + runtime.rank)
+        torch.manual_seed(1_000_000 * config.seed + 1000 * self.epoch + 1 + runtime.world.rank)
         batch = min(config.batch, len(order))
-        steps, share = len(order) // batch, batch // runtime.world
+        steps, share = len(order) // batch, batch // runtime.world.size
         total, right = torch.zeros((), device=runtime.device), torch.zeros((), device=runtime.device)
         self.model.train()
-        _synchronize(runtime.device)
+        synchronize(runtime.device)
         start = time.perf_counter()
         for step in range(steps):
-            at = step * batch + runtime.rank * share
+            at = step * batch + runtime.world.rank * share
             chosen = order[at : at + share]
             x = normalised(data.x[chosen], runtime)
             y = data.y[chosen].to(runtime.device, non_blocking=True)
@@ -206,7 +139,7 @@ class _State:
                 self._average()
             total += loss.detach()
             right += (logits.argmax(1) == y).sum()
-        _synchronize(runtime.device)
+        synchronize(runtime.device)
         seconds = time.perf_counter() - start
         self.epoch += 1
         if not math.isfinite(total.item()):
@@ -223,36 +156,20 @@ class _State:
             else:
                 mean.copy_(now)
 
-    def save(self, path: Path) -> None:
-        """Write everything atomically."""
-        content = {
-            "config": json.dumps(asdict(self.config)),
-            "epoch": self.epoch,
-            "history": self.history,
-            "model": self.model.state_dict(),
-            "averaged": self.averaged.state_dict() if self.averaged is not None else None,
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
-        with atomic_write(path) as stream:
-            torch.save(content, stream)
+    def state_dict(self) -> dict[str, Any]:
+        """What is neither in the model nor in the optimizer."""
+        return {"config": asdict(self.config), "epoch": self.epoch, "history": self.history}
 
-    def load(self, path: Path) -> None:
-        """Continue from `path` where it exists; tensors and plain values only are read."""
-        if not path.is_file():
-            return
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # torch raises many kinds for damaged files
-            reason = first_line(error)
-            raise UserError(f"{path} is not a readable checkpoint ({reason}); delete it to start afresh") from error
-        _check_same(json.loads(content["config"]), self.config, path)
-        self.model.load_state_dict(content["model"])
-        if self.averaged is not None:
-            self.averaged.load_state_dict(content["averaged"])
-        self.optimizer.load_state_dict(content["optimizer"])
-        self.scaler.load_state_dict(content["scaler"])
-        self.epoch, self.history = content["epoch"], content["history"]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse; UserError where the settings differ."""
+        _check_same(state["config"], self.config, "the checkpoint")
+        self.epoch, self.history = state["epoch"], state["history"]
+
+    def checkpoints(self, folder: Path) -> Checkpoints:
+        """Where all that changes is kept."""
+        parts = {"progress": self, "model": self.model, "optimizer": self.optimizer, "scaler": self.scaler}
+        # The settings come first, so that they are compared before anything is taken up.
+        return Checkpoints(folder, {**parts, "averaged": self.averaged or nn.Identity()}, keep=1)
 
 
 def _read_result(path: Path) -> dict[str, Any]:
@@ -275,101 +192,9 @@ def _read_result(path: Path) -> dict[str, Any]:
     return record
 
 
-def _check_same(saved: dict[str, Any], config: TrainConfig, path: Path) -> None:
+def _check_same(saved: dict[str, Any], config: TrainConfig, what: str) -> None:
     for key, value in json.loads(json.dumps(asdict(config))).items():
         if saved.get(key) != value:
             raise UserError(
-                f"{path} was made with {key} {saved.get(key)}, not {value}; choose another --out or the old settings"
+                f"{what} was made with {key} {saved.get(key)}, not {value}; choose another --out or the old settings"
             )
-
-
-def normalised(x: Tensor, runtime: Runtime) -> Tensor:
-    """Images uint8 to float about [-2, 2] on the device, in the model's memory layout."""
-    layout = torch.channels_last if runtime.channels_last else torch.contiguous_format
-    x = x.to(runtime.device, non_blocking=True).to(torch.float32, memory_format=layout)
-    return (x - 120.0) / 64.0
-
-
-def autocast(config: TrainConfig, runtime: Runtime) -> Any:
-    """The autocast context of the run's precision."""
-    if config.precision == "fp32":
-        return nullcontext()
-    return torch.autocast(runtime.device.type, {"bf16": torch.bfloat16, "fp16": torch.float16}[config.precision])
-
-
-@torch.no_grad()
-def evaluate(
-    model: nn.Module, data: ImageSet, loss: nn.Module, runtime: Runtime, config: TrainConfig
-) -> dict[str, float]:
-    """Accuracy, mean cross-entropy, the loss itself and the calibration error (15 bins) on `data`.
-
-    Raises:
-        DivergedError: logits that are not finite, which have no accuracy and no confidence.
-    """
-    model.eval()
-    parts = []
-    for at in range(0, len(data.y), 1000):
-        with autocast(config, runtime):
-            parts.append(model(normalised(data.x[at : at + 1000], runtime)).float().cpu())
-    logits = torch.cat(parts)
-    if not logits.isfinite().all():
-        raise DivergedError("the logits", "are", config)
-    return {
-        "accuracy": (logits.argmax(1) == data.y).double().mean().item(),
-        "cross_entropy": F.cross_entropy(logits, data.y).item(),
-        "own_loss": loss(logits, data.y).item(),
-        "calibration_error": calibration_error(logits, data.y),
-    }
-
-
-def calibration_error(logits: Tensor, y: Tensor, bins: int = 15) -> float:
-    """Expected calibration error: mean |confidence - accuracy| over equal bins of confidence, by their sizes."""
-    confidence, predicted = logits.softmax(1).double().max(1)
-    index = (confidence * bins).long().clamp(max=bins - 1)
-    gap = confidence - (predicted == y).double()
-    return torch.zeros(bins, dtype=torch.float64).index_add_(0, index, gap).abs().sum().item() / len(y)
-
-
-def loss_seconds(loss: nn.Module, batch: int, classes: int, device: torch.device) -> float:
-    """Median seconds of the loss alone, forward and backward, on logits of that shape."""
-    logits, y = torch.randn(batch, classes, device=device, requires_grad=True), torch.zeros(batch, dtype=torch.long)
-    y, times = y.to(device), []
-    for _ in range(30):
-        _synchronize(device)
-        start = time.perf_counter()
-        torch.autograd.grad(loss(logits, y), logits)
-        _synchronize(device)
-        times.append(time.perf_counter() - start)
-    return sorted(times)[15]
-
-
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _writer(folder: Path | None, epoch: int) -> Any:
-    if folder is None:
-        return None
-    from torch.utils.tensorboard import SummaryWriter
-
-    return SummaryWriter(folder, purge_step=epoch + 1)
-
-
-def start_processes(device: str) -> Runtime:
-    """The device of this process; under torchrun the process group as well. UserError where it is not here."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
-    own_gpu = world > 1 and device == "cuda"
-    name = f"cuda:{os.environ['LOCAL_RANK']}" if own_gpu else device
-    try:
-        place = torch.device(name)
-        torch.zeros(1, device=place).item()  # "meta" takes the tensor, but has no values
-    except (RuntimeError, AssertionError, ImportError) as error:
-        raise UserError(f"--device={name}: no such device here; choose auto, cpu, cuda or cuda:N") from error
-    if world > 1:
-        dist.init_process_group("nccl" if own_gpu else "gloo")
-        if own_gpu:
-            torch.cuda.set_device(place)
-    return Runtime(place, compile=False, channels_last=place.type != "cpu", rank=rank, world=world)

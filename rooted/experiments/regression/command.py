@@ -33,9 +33,9 @@ from rooted.experiments.regression.cross_validation import (
     score_split,
     splits,
 )
-from rooted.experiments.regression.regression_tables import rows_of_table, rows_of_variants, to_markdown
+from rooted.experiments.regression.regression_tables import rows_of_table, rows_of_variants
 from rooted.experiments.regression.tabular import LOADERS, Source, Table, default_cache, load
-from rooted.experiments.reporting import write_csv
+from rooted.experiments.reporting import to_markdown, write_csv
 from torch_utils.environment import provenance
 
 PAPER_RATE = 0.01

@@ -67,10 +67,3 @@ def rows_of_variants(variants: dict[tuple[str, str, str], tuple[list[float], np.
 
 def _mean_deviation(accuracies: np.ndarray) -> str:
     return f"{100 * accuracies.mean():.2f} ± {100 * accuracies.std():.2f}"
-
-
-def to_markdown(rows: list[dict[str, str]]) -> str:
-    """The rows as a Markdown table."""
-    header = list(rows[0])
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return "\n".join([*lines, *("| " + " | ".join(str(row[key]) for key in header) + " |" for row in rows)]) + "\n"
