@@ -57,8 +57,11 @@ def main(**flags: Any) -> None:
         return
     gpus, device_name = flags.pop("gpus"), flags.pop("device")
     from metrics.command import Request
+    from metrics.settings import EvaluationSettings
 
-    request = Request(**{**flags, "which": flags["which"] or "all"})
+    of_evaluation = ("seed", "bootstrap", "detector", "detector_sha256", "offline", "batch_size")
+    settings = EvaluationSettings(**{name: flags.pop(name) for name in of_evaluation})
+    request = Request(**{**flags, "which": flags["which"] or "all"}, settings=settings)
     if gpus > 1 and "RANK" not in os.environ:
         from torch_utils.launch import launch
 
@@ -77,7 +80,7 @@ def _evaluate(request: Any, device_name: str) -> None:
         Watch(here, remedy="ending; give the command again"),
     ):
         device = choose_device(device_name, here.local_rank if here.size > 1 else None)
-        evaluate(replace(request, world=here), device)
+        evaluate(replace(request, settings=replace(request.settings, world=here, device=device)))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,11 @@ ALLOWED = {
     "projection": {"dnnlib", "torch_utils", "training.snapshot", "training.networks"},
     "comparison": {"dnnlib", "torch_utils", "rooted", "metrics", "projection", "training"},
 }  # fmt: skip
+# The rooms of a package: each imports only rooms before it.
+ROOMS = {
+    "metrics": ("detectors", "features", "measures"),
+    "training": ("options", "networks", "augment", "dataset", "run_dir", "snapshot", "config", "outputs"),
+}
 # The paper's experiments are programs of their own: they may use files and checkpoints of the project.
 EXPERIMENTS = {"rooted", "dnnlib", "torch_utils"}
 
@@ -51,6 +56,17 @@ def test_a_file_imports_only_what_its_package_may(path):
         inside = name.partition(".")[0] == package
         permitted = any(name == wall or name.startswith(wall + ".") for wall in allowed)
         assert inside or permitted, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("package", ROOMS)
+def test_a_room_imports_only_rooms_before_it(package):
+    folders = {path.name for path in (ROOT / package).iterdir() if (path / "__init__.py").exists()}
+    assert folders == set(ROOMS[package])
+    for index, room in enumerate(ROOMS[package]):
+        later = {f"{package}.{name}" for name in ROOMS[package][index + 1 :]}
+        for path in (ROOT / package / room).rglob("*.py"):
+            for name in imports_of(path):
+                assert ".".join(name.split(".")[:2]) not in later, f"{path} imports {name}"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "training").rglob("*.py")), ids=lambda path: path.name)
