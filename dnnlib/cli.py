@@ -187,6 +187,18 @@ class NameList(click.ParamType):
         return () if self._none and value.strip().lower() == "none" else names
 
 
+class NumberList(NameList):
+    """A list of numbers such as `0.001,0.002`, each as `number` takes it, as a tuple of floats."""
+
+    def __init__(self, number: Number | None = None) -> None:
+        super().__init__()
+        self._number = number or Number()
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Split at commas; a list without numbers, or with anything else, is a usage error."""
+        return tuple(self._number.convert(part, param, ctx) for part in super().convert(value, param, ctx))
+
+
 class IntegerRanges(click.ParamType):
     """A list of integers and ranges such as `0,1,5-8`, as a list of ints from 0 to 2^32 - 1, a million at most."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from dnnlib.cli import BOOL, GroupedOption
+from dnnlib.cli import BOOL, Command, GroupedOption
 from dnnlib.errors import UserError
 
 
@@ -29,6 +29,7 @@ class Option:
         flags: as they are written; by default the field's name in click's way.
         free: whether it may differ from one session of the same work to the next.
         only_with: another option and the values of it that this one belongs to, any value if there are none.
+        multiple: whether it may be given several times, for a tuple.
     """
 
     group: str
@@ -40,6 +41,7 @@ class Option:
     flags: tuple[str, ...] = ()
     free: bool = False
     only_with: tuple[str, ...] = ()
+    multiple: bool = False
 
     @property
     def text(self) -> str:
@@ -54,6 +56,8 @@ class Option:
         """The default for a reader; empty if there is none."""
         if isinstance(self.default, bool):
             return "yes" if self.default else "no"
+        if isinstance(self.default, tuple):
+            return ",".join(map(str, self.default))
         return self.unset if self.default is None else f"{self.default}".removesuffix(".0")
 
     @property
@@ -68,8 +72,9 @@ def option(*args: Any, **kwargs: Any) -> Any:
 
 
 def options_of(cls: type) -> dict[str, Option]:
-    """The options of a dataclass by the names of its fields, with their flags."""
-    options = {field.name: field.metadata["option"] for field in dataclasses.fields(cls)}
+    """The options of a dataclass by the names of its fields, with their flags; other fields are left out."""
+    fields = dataclasses.fields(cls)
+    options = {field.name: field.metadata["option"] for field in fields if "option" in field.metadata}
     flags = {name: entry.flags or (f"--{name.replace('_', '-')}",) for name, entry in options.items()}
     return {name: dataclasses.replace(entry, flags=flags[name]) for name, entry in options.items()}
 
@@ -115,13 +120,24 @@ def takes_options(cls: type) -> Callable[[Callable[[Any], Any]], Callable[..., A
             return function(cls(**values))
 
         for name, entry in reversed(options_of(cls).items()):
-            kind = BOOL if entry.type is bool else {"type": entry.type, "metavar": entry.unit}
+            kind = {"type": entry.type, "metavar": entry.unit, "multiple": entry.multiple}
+            kind = BOOL if entry.type is bool else kind
             shown = f" [{entry.shown_default}]" if entry.shown_default else ""
             text = f"{entry.text.removesuffix('.')}{shown}."
             command = click.option(*entry.flags, name, cls=GroupedOption, group=entry.group, help=text, **kind)(command)
         return command
 
     return decorate
+
+
+def read_options(cls: type, program: str, flags: list[str]) -> Any:
+    """The options that `flags` give to a program, as an instance of `cls`.
+
+    Raises:
+        SystemExit: flags that it does not know, after one line on stderr.
+    """
+    command = takes_options(cls)(lambda options: options)
+    return cls(**click.command(program, cls=Command)(command).make_context(program, flags).params)
 
 
 def markdown(cls: type) -> str:

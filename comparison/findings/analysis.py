@@ -1,18 +1,28 @@
 """From runs to results: summaries of every loss, paired differences to CE, images and seconds to reach values."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from comparison.findings import curves, sentences, statistics
-from comparison.findings.curves import Better, Curve
-from comparison.runs.collect import Run
+from comparison.findings.model import (
+    Band,
+    Better,
+    Comparison,
+    Counts,
+    Interval,
+    Level,
+    LossSummary,
+    MetricFindings,
+    PointOverK,
+    Reached,
+    RunSummary,
+)
+from comparison.runs.collect import Curve, Run, Runs
 from comparison.runs.losses import LossSpec
 
-Runs = Mapping[str, Mapping[int, Run]]  # loss key -> seed -> run
 QUANTITIES = ("final", "best", "average")
 REACH_AT = (0.25, 0.5, 0.75, 1.0)  # the reference's value at these shares of its run is what the others have to reach
 
@@ -32,8 +42,8 @@ def metric_keys(runs: Runs, named: Sequence[str]) -> tuple[list[str], list[str]]
     return main, [key for key in found if key not in main]
 
 
-def analyse_metric(metric: str, losses: Sequence[LossSpec], runs: Runs, levels: Sequence[float] = ()) -> dict[str, Any]:
-    """Everything about one metric as JSON values; see docs/compare.md for the meaning of each.
+def analyse_metric(metric: str, losses: Sequence[LossSpec], runs: Runs, levels: Sequence[float] = ()) -> MetricFindings:
+    """Everything about one metric.
 
     `levels` are the values to be reached; without any, those of the reference along its run.
     """
@@ -44,93 +54,89 @@ def analyse_metric(metric: str, losses: Sequence[LossSpec], runs: Runs, levels: 
     }
     bands = {loss.key: curves.band(_usable(runs[loss.key], metric)) for loss in losses}
     reference = next((loss for loss in losses if loss.is_reference), None)
-    return {
-        "better": better,
-        "curves": {key: asdict(band) for key, band in bands.items() if band},
-        "summary": {key: _loss_summary(by_seed) for key, by_seed in summaries.items()},
-        "comparisons": compare_with(reference, losses, summaries, runs, metric, better) if reference else [],
-        "reach": reach_table(
-            [(level, None) for level in levels] or reference_levels(bands[reference.key] if reference else None),
-            losses,
-            runs,
-            metric,
-            better,
-        ),
-    }
+    reach = [(level, None) for level in levels] or reference_levels(bands[reference.key] if reference else None)
+    return MetricFindings(
+        better=better,
+        curves={key: band for key, band in bands.items() if band},
+        summary={key: _loss_summary(by_seed) for key, by_seed in summaries.items()},
+        comparisons=compare_with(reference, losses, summaries, runs, metric, better) if reference else [],
+        reach=[_reach(level, share, losses, runs, metric, better) for level, share in reach],
+    )
 
 
-def summarise(run: Run, metric: str, better: Better) -> dict[str, Any] | None:
+def summarise(run: Run, metric: str, better: Better) -> RunSummary | None:
     """Final, best and average value of a finished run with finite values; None for any other run."""
     curve = run.curves.get(metric)
     if curve is None or not run.finished or run.diverged:
         return None
-    best, best_nimg = curves.best_value(curve, better)
-    return {
-        "final": curves.final_value(curve),
-        "best": best,
-        "best_nimg": best_nimg,
-        "average": curves.average_value(curve),
-        "collapsed": curves.collapsed(curve, better),
-    }
+    return RunSummary(
+        curves.final_value(curve),
+        *curves.best_value(curve, better),
+        curves.average_value(curve),
+        curves.collapsed(curve, better),
+    )
 
 
-def interval_summary(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, standard deviation, 95 % interval and count of one value per seed, as JSON values."""
+def interval(values: Sequence[float]) -> Interval:
+    """Mean, standard deviation and 95 % interval of one value per seed."""
     if not values:
-        return {"n": 0, "mean": None, "sd": None, "low": None, "high": None}
-    low, high = statistics.bootstrap_interval(values) or (None, None)
+        return Interval(0)
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return {"n": len(values), "mean": float(np.mean(values)), "sd": sd, "low": low, "high": high}
+    return Interval(len(values), float(np.mean(values)), sd, *(statistics.bootstrap_interval(values) or ()))
 
 
 def compare_with(
     reference: LossSpec,
     losses: Sequence[LossSpec],
-    summaries: Mapping[str, Mapping[int, dict[str, Any]]],
+    summaries: Mapping[str, Mapping[int, RunSummary]],
     runs: Runs,
     metric: str,
     better: Better,
-) -> list[dict[str, Any]]:
+) -> list[Comparison]:
     """Paired differences (loss minus reference, same seed) of final, best and average value.
 
     Holm's correction is over the losses compared with the reference, for each quantity on its own.
     """
     others = [loss for loss in losses if not loss.is_reference]
+    names = {loss.key: loss.label for loss in losses}
     rows = []
     for quantity in QUANTITIES:
         family = []
         for loss in others:
-            seeds = sorted(set(summaries[loss.key]) & set(summaries[reference.key]))
-            differences = [
-                summaries[loss.key][seed][quantity] - summaries[reference.key][seed][quantity] for seed in seeds
-            ]
-            wins = sum(d < 0 if better == "lower" else d > 0 for d in differences)
+            pairs = {
+                seed: (getattr(summary, quantity), getattr(summaries[reference.key][seed], quantity))
+                for seed, summary in sorted(summaries[loss.key].items())
+                if seed in summaries[reference.key]
+            }
+            differences = [value - other for value, other in pairs.values()]
+            mean = interval(differences)
             family.append(
-                {
-                    "loss": loss.key,
-                    "reference": reference.key,
-                    "quantity": quantity,
-                    "seeds": seeds,
-                    "differences": differences,
-                    "better_in": wins,
-                    **{key: value for key, value in interval_summary(differences).items() if key != "sd"},
-                    "reference_mean": _mean([summaries[reference.key][seed][quantity] for seed in seeds]),
-                    "p": statistics.sign_flip_test(differences),
-                    "smallest_p": statistics.smallest_p(len(differences)),
-                    "tests": len(others),
-                    "left_out": _left_out(runs, (loss, reference), seeds),
-                }
+                Comparison(
+                    loss=loss.key,
+                    reference=reference.key,
+                    quantity=quantity,
+                    seeds=list(pairs),
+                    differences=differences,
+                    better_in=sum(d < 0 if better == "lower" else d > 0 for d in differences),
+                    n=mean.n,
+                    mean=mean.mean,
+                    low=mean.low,
+                    high=mean.high,
+                    reference_mean=float(np.mean([other for _, other in pairs.values()])) if pairs else None,
+                    p=statistics.sign_flip_test(differences),
+                    smallest_p=statistics.smallest_p(len(differences)),
+                    tests=len(others),
+                    left_out=_left_out(runs, (loss, reference), list(pairs)),
+                )
             )
-        for row, p in zip(family, statistics.holm([row["p"] for row in family]), strict=True):
-            row["p_holm"] = p
-            names = {loss.key: loss.label for loss in losses}
-            row["verdict"] = sentences.verdict(row)
-            row["sentence"] = sentences.comparison(row, metric, better, names)
-        rows += family
+        for row, p in zip(family, statistics.holm([row.p for row in family]), strict=True):
+            row = replace(row, p_holm=p)
+            said = sentences.comparison(row, metric, better, names)
+            rows.append(replace(row, verdict=sentences.verdict(row), sentence=said))
     return rows
 
 
-def reference_levels(band: curves.Band | None) -> list[tuple[float, float]]:
+def reference_levels(band: Band | None) -> list[tuple[float, float]]:
     """The reference's mean values at shares of its run, with the shares."""
     if band is None or len(band.nimg) < 2:
         return []
@@ -138,74 +144,51 @@ def reference_levels(band: curves.Band | None) -> list[tuple[float, float]]:
     return [(float(np.interp(position, band.nimg, band.mean)), share) for position, share in positions]
 
 
-def reach_table(
-    levels: Sequence[tuple[float, float | None]], losses: Sequence[LossSpec], runs: Runs, metric: str, better: Better
-) -> list[dict[str, Any]]:
-    """For every (value, share of the reference's run it is from): images and seconds until each loss gets there.
-
-    The median is over all seeds, counting a seed that never gets there as infinite; it is None where that half
-    of the seeds or more did not.
-    """
-    rows = []
-    for level, share in levels:
-        row: dict[str, Any] = {"level": level, "share_of_reference_run": share, "losses": {}}
-        for loss in losses:
-            usable = _usable(runs[loss.key], metric)
-            reached = [curves.first_reached(curve, level, better) for curve in usable]
-            row["losses"][loss.key] = {
-                "runs": len(usable),
-                "reached": sum(r is not None for r in reached),
-                "images": _median([r[0] if r else math.inf for r in reached]),
-                "seconds": _median([r[1] if r else math.inf for r in reached]),
-            }
-        rows.append(row)
-    return rows
-
-
-def k_curve(metric: str, losses: Sequence[LossSpec], results: Mapping[str, Any]) -> list[dict[str, Any]]:
+def k_curve(losses: Sequence[LossSpec], found: MetricFindings) -> list[PointOverK]:
     """The final value over k, for every family of losses that at least two k were run with; ordered by k."""
     families: dict[str, list[LossSpec]] = {}
     for loss in losses:
         if loss.loss.k is not None:
             families.setdefault(loss.family, []).append(loss)
     return [
-        {
-            "loss": loss.key,
-            "k": loss.loss.k,
-            "form": loss.loss.form,
-            "saturating": loss.loss.saturating,
-            "family": loss.family,
-            **results["summary"][loss.key]["final"],
-        }
+        PointOverK(loss.key, loss.loss.k, loss.loss.form, loss.loss.saturating, loss.family, **vars(final))
         for members in families.values()
         if len({member.loss.k for member in members}) > 1
         for loss in sorted(members, key=lambda member: member.loss.k)
-        if results["summary"][loss.key]["final"]["n"]
+        if (final := found.summary[loss.key].final).n
     ]
 
 
-def counts(losses: Sequence[LossSpec], runs: Runs) -> dict[str, dict[str, int]]:
-    """For every loss: runs planned, begun, finished, diverged, collapsed (in any metric), losses not finite."""
-    table = {}
+def counts(members: Collection[Run]) -> Counts:
+    """What became of the runs of a loss."""
+    return Counts(
+        planned=len(members),
+        begun=sum(bool(run.options) for run in members),
+        finished=sum(run.finished for run in members),
+        diverged=sum(run.diverged for run in members),
+        collapsed=sum(
+            any(
+                curves.collapsed(curve, curves.better_direction(key))
+                for key, curve in run.curves.items()
+                if not curve.diverged
+            )
+            for run in members
+            if run.finished
+        ),
+        nonfinite_losses=sum(run.nonfinite for run in members),
+    )
+
+
+def _reach(
+    level: float, share: float | None, losses: Sequence[LossSpec], runs: Runs, metric: str, better: Better
+) -> Level:
+    """When each loss gets to a value, which is from that share of the reference's run."""
+    row = Level(level, share, {})
     for loss in losses:
-        members = list(runs[loss.key].values())
-        table[loss.key] = {
-            "planned": len(members),
-            "begun": sum(bool(run.options) for run in members),
-            "finished": sum(run.finished for run in members),
-            "diverged": sum(run.diverged for run in members),
-            "collapsed": sum(
-                any(
-                    curves.collapsed(curve, curves.better_direction(key))
-                    for key, curve in run.curves.items()
-                    if not curve.diverged
-                )
-                for run in members
-                if run.finished
-            ),
-            "nonfinite_losses": sum(run.nonfinite for run in members),
-        }
-    return table
+        reached = [curves.first_reached(curve, level, better) for curve in _usable(runs[loss.key], metric)]
+        medians = [_median([r[i] if r else math.inf for r in reached]) for i in (0, 1)]
+        row.losses[loss.key] = Reached(len(reached), sum(r is not None for r in reached), *medians)
+    return row
 
 
 def _usable(by_seed: Mapping[int, Run], metric: str) -> list[Curve]:
@@ -213,12 +196,9 @@ def _usable(by_seed: Mapping[int, Run], metric: str) -> list[Curve]:
     return [run.curves[metric] for run in by_seed.values() if metric in run.curves and not run.diverged]
 
 
-def _loss_summary(by_seed: Mapping[int, dict[str, Any]]) -> dict[str, Any]:
-    summary: dict[str, Any] = {
-        quantity: interval_summary([values[quantity] for values in by_seed.values()]) for quantity in QUANTITIES
-    }
-    summary["seeds"] = {str(seed): values for seed, values in sorted(by_seed.items())}
-    return summary
+def _loss_summary(by_seed: Mapping[int, RunSummary]) -> LossSummary:
+    intervals = [interval([getattr(summary, quantity) for summary in by_seed.values()]) for quantity in QUANTITIES]
+    return LossSummary(*intervals, seeds=dict(sorted(by_seed.items())))
 
 
 def _left_out(runs: Runs, pair: tuple[LossSpec, LossSpec], seeds: Sequence[int]) -> list[str]:
@@ -233,10 +213,6 @@ def _left_out(runs: Runs, pair: tuple[LossSpec, LossSpec], seeds: Sequence[int])
             elif not run.finished:
                 reasons.append(f"{loss.label} seed {seed} is not finished")
     return reasons
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if values else None
 
 
 def _median(values: Sequence[float]) -> float | None:

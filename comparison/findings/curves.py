@@ -1,38 +1,19 @@
 """A metric over one run, and what is read off it: final, best, average value, images and seconds to reach a value."""
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-Better = Literal["lower", "higher"]
-HIGHER_IS_BETTER = ("pr", "dc", "is", "eq")  # precision and recall, density and coverage, inception score, equivariance
+import metrics
+from comparison.findings.model import Band, Better
+from comparison.runs.collect import Curve
+
 COLLAPSE_FACTOR = 2.0  # a run whose last value is this many times worse than its own best one has collapsed
 
 
-@dataclass(frozen=True)
-class Curve:
-    """One metric over one run: image counts, training seconds (without evaluation) and values, all of equal length."""
-
-    nimg: tuple[int, ...]
-    seconds: tuple[float, ...]
-    value: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        assert len(self.nimg) == len(self.seconds) == len(self.value)
-        assert all(a < b for a, b in zip(self.nimg, self.nimg[1:], strict=False)), "image counts must increase"
-
-    @property
-    def diverged(self) -> bool:
-        """Whether any value is infinite or not a number."""
-        return not all(math.isfinite(v) for v in self.value)
-
-
 def better_direction(metric: str) -> Better:
-    """`higher` for precision, recall, density, coverage, inception score, equivariance; `lower` for all others."""
-    return "higher" if metric.startswith(HIGHER_IS_BETTER) else "lower"
+    """Whether lower or higher values of a metric, or of one of its results, are better."""
+    return "higher" if metrics.higher_is_better(metric) else "lower"
 
 
 def final_value(curve: Curve) -> float:
@@ -78,19 +59,6 @@ def first_reached(curve: Curve, level: float, better: Better) -> tuple[float, fl
             curve.seconds[i - 1] + share * (curve.seconds[i] - curve.seconds[i - 1]),
         )
     return None
-
-
-@dataclass(frozen=True)
-class Band:
-    """Several seeds of one loss: at every image count that all have, the mean, lowest and highest value."""
-
-    nimg: list[int]
-    seconds: list[float]
-    mean: list[float]
-    low: list[float]
-    high: list[float]
-    sd: list[float | None]
-    n: int
 
 
 def band(curves: Sequence[Curve]) -> Band | None:

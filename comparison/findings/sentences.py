@@ -1,9 +1,8 @@
 """What a comparison shows, in words that claim no more than the numbers do."""
 
 from collections.abc import Mapping
-from typing import Any
 
-from comparison.findings.curves import Better
+from comparison.findings.model import Better, Comparison
 
 LEVEL = 0.05
 
@@ -16,44 +15,44 @@ def number(value: float | None) -> str:
     return f"{value:.0f}" if "e+" in text and abs(value) < 1e7 else text
 
 
-def comparison(row: Mapping[str, Any], metric: str, better: Better, names: Mapping[str, str]) -> str:
+def comparison(row: Comparison, metric: str, better: Better, names: Mapping[str, str]) -> str:
     """One to four sentences about a row of `analysis.compare_with`."""
-    subject = f"{names[row['loss']]} against {names[row['reference']]}, {row['quantity']} {metric}"
-    n = row["n"]
+    subject = f"{names[row.loss]} against {names[row.reference]}, {row.quantity} {metric}"
+    n = row.n
     if n == 0:
         return f"{subject}: no pair of finished runs, so nothing can be said." + _left_out(row)
     return f"{subject}: {_finding(row, better)}{_left_out(row)}"
 
 
-def verdict(row: Mapping[str, Any]) -> str:
+def verdict(row: Comparison) -> str:
     """What the numbers of a row allow to say.
 
     "nothing" (no pairs), "same" (equal values), "one seed", "difference" (p after Holm at most 0.05 and an interval
     without zero), "hint" (such an interval alone), "undecided" (such a p alone), "none" (neither).
     """
-    if row["n"] == 0:
+    if row.n == 0:
         return "nothing"
-    if all(d == 0 for d in row["differences"]):
+    if all(d == 0 for d in row.differences):
         return "same"
-    if row["n"] == 1:
+    if row.n == 1:
         return "one seed"
-    excludes_zero, significant = row["low"] > 0 or row["high"] < 0, row["p_holm"] <= LEVEL
+    excludes_zero, significant = row.low > 0 or row.high < 0, row.p_holm <= LEVEL
     return {(True, True): "difference", (True, False): "hint", (False, True): "undecided"}.get(
         (excludes_zero, significant), "none"
     )
 
 
-def _finding(row: Mapping[str, Any], better: Better) -> str:
+def _finding(row: Comparison, better: Better) -> str:
     said = verdict(row)
-    n, difference = row["n"], row["mean"]
+    n, difference = row.n, row.mean
     if said == "same":
         return f"exactly the same values with {_seeds(n)}."
-    size = _size(difference, row["reference_mean"], better)
+    size = _size(difference, row.reference_mean, better)
     if said == "one seed":
         return f"{size} with one seed, which says nothing about chance."
-    interval = f"95 % interval of the difference {number(row['low'])} to {number(row['high'])}"
-    tests = f"p {_p(row['p'])}" + (f" ({_p(row['p_holm'], '')} after Holm)" if row["tests"] > 1 else "")
-    numbers = f"{interval}; better in {row['better_in']} of {n} seeds; {tests}"
+    interval = f"95 % interval of the difference {number(row.low)} to {number(row.high)}"
+    tests = f"p {_p(row.p)}" + (f" ({_p(row.p_holm, '')} after Holm)" if row.tests > 1 else "")
+    numbers = f"{interval}; better in {row.better_in} of {n} seeds; {tests}"
     if said == "none":
         return (
             f"no difference seen with {_seeds(n)} ({size}; {numbers}). "
@@ -74,16 +73,16 @@ def _size(difference: float, reference: float, better: Better) -> str:
     return f"{number(abs(difference))} {direction} ({judgement}{share})"
 
 
-def _limit(row: Mapping[str, Any]) -> str:
+def _limit(row: Comparison) -> str:
     """What keeps the test from deciding, when it is the number of seeds."""
-    if row["smallest_p"] * row["tests"] <= LEVEL:
+    if row.smallest_p * row.tests <= LEVEL:
         return ""
-    corrected = f" ({_p(min(1.0, row['smallest_p'] * row['tests']), '')} after Holm)" if row["tests"] > 1 else ""
-    return f": with {_seeds(row['n'])} the permutation test cannot get below p {_p(row['smallest_p'])}{corrected}"
+    corrected = f" ({_p(min(1.0, row.smallest_p * row.tests), '')} after Holm)" if row.tests > 1 else ""
+    return f": with {_seeds(row.n)} the permutation test cannot get below p {_p(row.smallest_p)}{corrected}"
 
 
-def _left_out(row: Mapping[str, Any]) -> str:
-    return f" Left out: {', '.join(row['left_out'])}." if row["left_out"] else ""
+def _left_out(row: Comparison) -> str:
+    return f" Left out: {', '.join(row.left_out)}." if row.left_out else ""
 
 
 def _p(p: float, equals: str = "= ") -> str:

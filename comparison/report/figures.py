@@ -8,31 +8,30 @@ import matplotlib
 from matplotlib.figure import Figure
 from PIL import Image
 
+from comparison.findings.model import MetricFindings, Results
 from comparison.report import samples
 from comparison.report.style import LineStyle
-from comparison.runs.collect import Run
+from comparison.runs.collect import Runs
 from dnnlib import UserError
 
 MANY = 7  # from here on bands would hide each other, and the legend the curves
 SVG_OPTIONS = {"svg.hashsalt": "comparison", "svg.fonttype": "none"}  # the same input gives the same file
 
 
-def write_figures(
-    folder: Path, results: Mapping[str, Any], runs: Mapping[str, Mapping[int, Run]], styles: Mapping[str, LineStyle]
-) -> list[Path]:
+def write_figures(folder: Path, results: Results, runs: Runs, styles: Mapping[str, LineStyle]) -> list[Path]:
     """Write every figure as `<name>.png` and `<name>.svg`; returns the paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    labels = {loss["key"]: loss["label"] for loss in results["losses"]}
+    labels = {loss.key: loss.label for loss in results.losses}
     written: list[Path] = []
-    for metric, analysed in results["metrics"].items():
-        if not analysed["curves"]:
+    for metric, analysed in results.metrics.items():
+        if not analysed.curves:
             continue
         for axis in ("nimg", "seconds"):
             name = f"{metric}-against-{'images' if axis == 'nimg' else 'seconds'}"
             written += _save(curve_figure(metric, analysed, axis, labels, styles), folder / name)
-        if any(summary["final"]["n"] for summary in analysed["summary"].values()):
+        if any(summary.final.n for summary in analysed.summary.values()):
             written += _save(final_figure(metric, analysed, labels, styles), folder / f"{metric}-final")
-        if results["k_curve"][metric]:
+        if results.k_curve[metric]:
             written += _save(k_figure(metric, results), folder / f"{metric}-over-k")
     if any(run.samples for by_seed in runs.values() for run in by_seed.values()):
         written += _save(samples_figure(runs, labels), folder / "samples")
@@ -40,73 +39,73 @@ def write_figures(
 
 
 def curve_figure(
-    metric: str, analysed: Mapping[str, Any], axis: str, labels: Mapping[str, str], styles: Mapping[str, LineStyle]
+    metric: str, analysed: MetricFindings, axis: str, labels: Mapping[str, str], styles: Mapping[str, LineStyle]
 ) -> Figure:
     """A metric against images or training seconds: mean over seeds, band from the lowest to the highest seed."""
     figure, axes = _figure()
-    for key, band in analysed["curves"].items():
-        x = [n / 1000 for n in band["nimg"]] if axis == "nimg" else band["seconds"]
+    for key, band in analysed.curves.items():
+        x = [n / 1000 for n in band.nimg] if axis == "nimg" else band.seconds
         style = styles[key]
         line = (0, style.dash) if style.dash else "solid"
-        if len(analysed["curves"]) <= MANY:
-            axes.fill_between(x, band["low"], band["high"], color=style.light, alpha=0.15, linewidth=0)
-        axes.plot(x, band["mean"], color=style.light, linestyle=line, label=f"{labels[key]} (n = {band['n']})")
+        if len(analysed.curves) <= MANY:
+            axes.fill_between(x, band.low, band.high, color=style.light, alpha=0.15, linewidth=0)
+        axes.plot(x, band.mean, color=style.light, linestyle=line, label=f"{labels[key]} (n = {band.n})")
     axes.set_xlabel("thousand real images" if axis == "nimg" else "training seconds (without evaluation)")
-    axes.set_ylabel(f"{metric} ({analysed['better']} is better)")
-    if all(low > 0 for band in analysed["curves"].values() for low in band["low"]):
+    axes.set_ylabel(f"{metric} ({analysed.better} is better)")
+    if all(low > 0 for band in analysed.curves.values() for low in band.low):
         axes.set_yscale("log")
-    if len(analysed["curves"]) <= MANY:
+    if len(analysed.curves) <= MANY:
         axes.legend(frameon=False)
     else:
-        figure.set_size_inches(9.5, max(4.2, 0.24 * len(analysed["curves"])))
+        figure.set_size_inches(9.5, max(4.2, 0.24 * len(analysed.curves)))
         figure.legend(loc="outside right upper", frameon=False, fontsize=8)
     return figure
 
 
 def final_figure(
-    metric: str, analysed: Mapping[str, Any], labels: Mapping[str, str], styles: Mapping[str, LineStyle]
+    metric: str, analysed: MetricFindings, labels: Mapping[str, str], styles: Mapping[str, LineStyle]
 ) -> Figure:
     """Final values: every seed a dot, the mean with its 95 % interval."""
-    keys = [key for key, summary in analysed["summary"].items() if summary["final"]["n"]]
+    keys = [key for key, summary in analysed.summary.items() if summary.final.n]
     figure, axes = _figure(height=1.4 + 0.45 * len(keys))
     for y, key in enumerate(keys):
-        summary = analysed["summary"][key]
-        final, colour = summary["final"], styles[key].light
-        dots = [values["final"] for values in summary["seeds"].values()]
+        summary = analysed.summary[key]
+        final, colour = summary.final, styles[key].light
+        dots = [one.final for one in summary.seeds.values()]
         axes.plot(dots, [y] * len(dots), "o", color=colour, alpha=0.45, markersize=5)
-        axes.plot(final["mean"], y, "D", color=colour, markersize=7)
-        if final["low"] is not None:
-            axes.hlines(y, final["low"], final["high"], color=colour)
+        axes.plot(final.mean, y, "D", color=colour, markersize=7)
+        if final.low is not None:
+            axes.hlines(y, final.low, final.high, color=colour)
     axes.set_yticks(range(len(keys)), [labels[key] for key in keys])
     axes.set_ylim(len(keys) - 0.4, -0.6)
-    axes.set_xlabel(f"final {metric} ({analysed['better']} is better; diamond: mean, line: 95 % interval)")
+    axes.set_xlabel(f"final {metric} ({analysed.better} is better; diamond: mean, line: 95 % interval)")
     return figure
 
 
-def k_figure(metric: str, results: Mapping[str, Any]) -> Figure:
+def k_figure(metric: str, results: Results) -> Figure:
     """The final value over k with 95 % intervals, and cross-entropy as the line that k approaches."""
     figure, axes = _figure()
-    for family in dict.fromkeys(point["family"] for point in results["k_curve"][metric]):
-        points = [point for point in results["k_curve"][metric] if point["family"] == family]
+    for family in dict.fromkeys(point.family for point in results.k_curve[metric]):
+        points = [point for point in results.k_curve[metric] if point.family == family]
         errors = [
-            [0 if p["low"] is None else p["mean"] - p["low"] for p in points],
-            [0 if p["high"] is None else p["high"] - p["mean"] for p in points],
+            [0 if p.low is None else p.mean - p.low for p in points],
+            [0 if p.high is None else p.high - p.mean for p in points],
         ]
-        xs = [p["k"] for p in points]
-        axes.errorbar(xs, [p["mean"] for p in points], errors, marker="o", markersize=4, capsize=3, label=family)
-    for loss in results["losses"]:
-        final = results["metrics"][metric]["summary"][loss["key"]]["final"]
-        if loss["reference"] and final["n"]:
-            axes.axhline(final["mean"], color="#3d3d3d", linestyle="dashed", label=loss["label"])
-            if final["low"] is not None:
-                axes.axhspan(final["low"], final["high"], color="#3d3d3d", alpha=0.1, linewidth=0)
+        xs = [p.k for p in points]
+        axes.errorbar(xs, [p.mean for p in points], errors, marker="o", markersize=4, capsize=3, label=family)
+    for loss in results.losses:
+        final = results.metrics[metric].summary[loss.key].final
+        if loss.reference and final.n:
+            axes.axhline(final.mean, color="#3d3d3d", linestyle="dashed", label=loss.label)
+            if final.low is not None:
+                axes.axhspan(final.low, final.high, color="#3d3d3d", alpha=0.1, linewidth=0)
     axes.set_xlabel("k")
     axes.set_ylabel(f"final {metric}, 95 % intervals")
     axes.legend(frameon=False)
     return figure
 
 
-def samples_figure(runs: Mapping[str, Mapping[int, Run]], labels: Mapping[str, str], steps: int = 5) -> Figure:
+def samples_figure(runs: Runs, labels: Mapping[str, str], steps: int = 5) -> Figure:
     """Samples of the first seed: a row for each loss, image counts from left to right, the same latents everywhere."""
     shown = {key: run for key, by_seed in runs.items() if (run := next(iter(by_seed.values()))).samples}
     counts = samples.thin(sorted({n for run in shown.values() for n in run.samples}), steps)

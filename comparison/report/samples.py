@@ -2,13 +2,12 @@
 
 import base64
 import io
-from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
-from comparison.runs.collect import Run
+from comparison.runs.collect import Run, Runs
 from dnnlib import UserError
 
 COLUMNS, ROWS = 6, 4
@@ -16,8 +15,19 @@ PICTURE_LIMIT = 400  # pictures in one report: about 10 MB at 64 x 64
 LARGEST_CELL = 128  # pixels; higher resolutions are shown reduced
 
 
-def collect_samples(runs: Mapping[str, Mapping[int, Run]]) -> dict[str, Any]:
-    """Pictures for the report: {"seeds", "nimg", "columns", "rows", "pictures": {loss: {seed: {nimg: data URI}}}}.
+@dataclass(frozen=True)
+class Samples:
+    """Pictures for the report: data URIs by loss, seed and image count, each of so many columns and rows of samples."""
+
+    seeds: list[int] = field(default_factory=list)
+    nimg: list[int] = field(default_factory=list)
+    columns: int = 0
+    rows: int = 0
+    pictures: dict[str, dict[int, dict[int, str]]] = field(default_factory=dict)
+
+
+def collect_samples(runs: Runs) -> Samples:
+    """The pictures of all losses.
 
     All losses of a seed draw the same latents, so equal cells are comparable. With many runs only the first seeds
     are shown, and then fewer image counts, so that the report stays a file that can be sent.
@@ -25,14 +35,14 @@ def collect_samples(runs: Mapping[str, Mapping[int, Run]]) -> dict[str, Any]:
     seeds = sorted({seed for by_seed in runs.values() for seed, run in by_seed.items() if run.samples})
     nimg = sorted({n for by_seed in runs.values() for run in by_seed.values() for n in run.samples})
     if not seeds:
-        return {"seeds": [], "nimg": [], "columns": 0, "rows": 0, "pictures": {}}
+        return Samples()
     seeds = seeds[: max(1, PICTURE_LIMIT // (len(runs) * len(nimg)))]
     nimg = thin(nimg, max(2, PICTURE_LIMIT // (len(runs) * len(seeds))))
     columns, rows = _shape(runs)
     pictures = {
         key: {
-            str(seed): {
-                str(n): data_uri(cut(by_seed[seed].samples[n], resolution(by_seed[seed]), columns, rows))
+            seed: {
+                n: data_uri(cut(by_seed[seed].samples[n], resolution(by_seed[seed]), columns, rows))
                 for n in nimg
                 if n in by_seed[seed].samples
             }
@@ -41,7 +51,7 @@ def collect_samples(runs: Mapping[str, Mapping[int, Run]]) -> dict[str, Any]:
         }
         for key, by_seed in runs.items()
     }
-    return {"seeds": seeds, "nimg": nimg, "columns": columns, "rows": rows, "pictures": pictures}
+    return Samples(seeds, nimg, columns, rows, pictures)
 
 
 def resolution(run: Run) -> int:
@@ -73,7 +83,7 @@ def data_uri(picture: Image.Image) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _shape(runs: Mapping[str, Mapping[int, Run]]) -> tuple[int, int]:
+def _shape(runs: Runs) -> tuple[int, int]:
     """Columns and rows that all grids have, at most `COLUMNS` x `ROWS`."""
     columns, rows = COLUMNS, ROWS
     for by_seed in runs.values():

@@ -1,15 +1,35 @@
 """Reading finished and unfinished run directories: curves, losses' health, sample pictures, settings."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from comparison.findings.curves import Curve
-from dnnlib import read_json
+from comparison.runs.design import Design
+from comparison.runs.jobs import run_folder
+from dnnlib import UserError, read_json
 from training.run_dir import FAKES, SNAPSHOTS, RunDir, State
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One metric over one run: image counts, training seconds (without evaluation) and values, all of equal length."""
+
+    nimg: tuple[int, ...]
+    seconds: tuple[float, ...]
+    value: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        assert len(self.nimg) == len(self.seconds) == len(self.value)
+        assert all(a < b for a, b in zip(self.nimg, self.nimg[1:], strict=False)), "image counts must increase"
+
+    @property
+    def diverged(self) -> bool:
+        """Whether any value is infinite or not a number."""
+        return not all(math.isfinite(v) for v in self.value)
 
 
 @dataclass(frozen=True)
@@ -38,6 +58,31 @@ class Run:
     not_computed: dict[str, str] = field(default_factory=dict)
     samples: dict[int, Path] = field(default_factory=dict)
     snapshots: dict[int, Path] = field(default_factory=dict)
+
+
+Runs = Mapping[str, Mapping[int, Run]]
+"""Runs by the loss's key and the seed."""
+
+
+def read_runs(outdir: Path, design: Design) -> Runs:
+    """Every run of the design, begun or not.
+
+    Raises:
+        UserError: runs on different images, which must not be compared.
+    """
+    runs = {
+        loss.key: {seed: read_run(run_folder(outdir, loss, seed)) for seed in design.seeds} for loss in design.losses
+    }
+    for seed in design.seeds:
+        hashes = {
+            run.options["dataset_hash"]: run.folder.name
+            for by_seed in runs.values()
+            if (run := by_seed[seed]).options.get("dataset_hash")
+        }
+        if len(hashes) > 1:
+            names = " and ".join(hashes.values())
+            raise UserError(f"the runs {names} saw different images (their dataset_hash differs); delete one and rerun")
+    return runs
 
 
 def read_run(folder: Path) -> Run:

@@ -9,44 +9,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import IO
 
 import torch
 from tqdm import tqdm
 
 from comparison.runs.collect import failure_file, gave_up
+from comparison.runs.jobs import Job
 from dnnlib import UserError, write_json
-from training.run_dir import RunDir, State
+from training.run_dir import State
 
 POLL_SECONDS = 1.0
 STOP_SECONDS = 120.0  # for training to end its step and save, after which it is killed
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training run: its folder, and the flags for `train.py` (which name the folder too)."""
-
-    name: str
-    folder: Path
-    flags: list[str]
-    kimg: float
-
-    @property
-    def run(self) -> RunDir:
-        """The run directory."""
-        return RunDir(self.folder)
-
-    @property
-    def console(self) -> Path:
-        """What the process printed, beside the folder."""
-        return self.folder.with_name(f"{self.folder.name}.console.txt")
-
-    @property
-    def failure(self) -> Path:
-        """Written when the process failed: {"status", "message", "diverged"}."""
-        return failure_file(self.folder)
 
 
 def pending(jobs: Sequence[Job], retry_diverged: bool) -> list[Job]:
@@ -101,7 +75,7 @@ def _start(job: Job, slot: int, parallel: int, say: Callable[[str], None]) -> tu
     _wait_for_lock(job, say)
     if job.run.state is State.DIVERGED:
         job.run.reopen()  # so that its end says how this attempt went
-    job.failure.unlink(missing_ok=True)
+    failure_file(job.folder).unlink(missing_ok=True)
     console = open(job.console, "a", encoding="utf-8")  # noqa: SIM115 - closed when the process has ended
     begin = job.console.stat().st_size
     process = subprocess.Popen(
@@ -162,7 +136,7 @@ def _finish(job: Job, status: int, begin: int, say: Callable[[str], None]) -> li
     lines = job.console.read_bytes()[begin:].decode(errors="replace").strip().splitlines()
     errors = [line for line in lines if line.startswith("error: ")]  # of several processes others may speak last
     message = (errors or lines or ["it printed nothing"])[-1].removeprefix("error: ")
-    write_json(job.failure, {"status": status, "message": message, "diverged": state is State.DIVERGED})
+    write_json(failure_file(job.folder), {"status": status, "message": message, "diverged": state is State.DIVERGED})
     if state is State.DIVERGED:
         say(f"{job.name}: diverged and was given up: {message}")
         return []

@@ -149,10 +149,10 @@ def test_learning_rate_search_as_commands(tmp_path):
         (["--data=/nowhere.zip"], "--data=/nowhere.zip: there is no such file"),
         (["--metrics=fud50k"], "fud50k"),
         (["--report-only"], "holds no comparison"),
-        (["--tune", "--tune-rates=fast"], "--tune-rates=fast is not a list of numbers"),
+        (["--tune", "--tune-rates=fast"], "'--tune-rates': 'fast' is not a valid number"),
         (["--tune", "--metrics=none"], "--tune needs a metric"),
         (["--", "--seed=3"], "--seed after -- is set by compare.py itself"),
-        (["--reach=far"], "--reach=far is not a list of numbers"),
+        (["--reach=far"], "'--reach': 'far' is not a valid number"),
         (["--projection-distance=vgg"], "--projection-distance=vgg is neither a distance nor a file"),
         ([f"--projection-distance={__file__}"], "test_compare.py cannot be read as a TorchScript file"),
         (["--projection-target=/nowhere.png"], "--projection-target=/nowhere.png: there is no such file or folder"),
@@ -170,7 +170,7 @@ def test_learning_rate_search_as_commands(tmp_path):
 )
 def test_mistakes_end_in_one_line_and_status_2(tmp_path, monkeypatch, arguments, message):
     # Beginning anything would take minutes; the mistakes are found before.
-    monkeypatch.setattr(compare, "run_jobs", lambda *a: pytest.fail("it began"))
+    monkeypatch.setattr("comparison.command.run_jobs", lambda *a: pytest.fail("it began"))
     result = invoke(f"--outdir={tmp_path / 'out'}", "--metrics=swd50", *arguments)
     assert result.exit_code == 2
     assert message in result.stderr
@@ -217,7 +217,7 @@ def test_results_are_written_before_projecting(killed, tmp_path, monkeypatch):
     for name in ("results.json", "results.csv", "report.html"):
         (outdir / name).unlink()
     shutil.rmtree(outdir / "figures")
-    monkeypatch.setattr("comparison.projections.project_all", fail)
+    monkeypatch.setattr("comparison.findings.projections.project_all", fail)
     result = invoke(f"--outdir={outdir}", "--report-only", "--projections=1", "--projection-distance=pixel")
     assert result.exit_code == 2
     assert "no memory left to project" in result.stderr

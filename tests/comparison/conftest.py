@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from comparison.runs.design import Design, save_design
-from comparison.runs.layout import run_folder
+from comparison.runs.jobs import run_folder
 from comparison.runs.losses import parse_losses
 
 CELL, COLUMNS, ROWS = 16, 7, 4
@@ -64,7 +64,7 @@ def make_comparison(
             progress = np.linspace(0, 1, 9)
             shift = effect if loss.loss.k == 11 else 0.0
             curve = 40 + level + 160 * np.exp(-4 * progress) + shift * progress + rng.normal(0, 1, 9)
-            make_run(run_folder(outdir, design, loss, seed), seed, curve.tolist(), loss_offset=80 * i)
+            make_run(run_folder(outdir, loss, seed), seed, curve.tolist(), loss_offset=80 * i)
     return design
 
 

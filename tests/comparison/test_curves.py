@@ -1,7 +1,6 @@
 import pytest
 
 from comparison.findings.curves import (
-    Curve,
     average_value,
     band,
     best_value,
@@ -10,6 +9,7 @@ from comparison.findings.curves import (
     final_value,
     first_reached,
 )
+from comparison.runs.collect import Curve
 
 CURVE = Curve((0, 1000, 2000, 4000), (0.0, 10.0, 20.0, 40.0), (100.0, 50.0, 20.0, 30.0))
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from comparison import projections
+from comparison.findings import projections
 from comparison.runs.collect import Run
 from comparison.runs.design import Design
 from comparison.runs.losses import parse_losses
@@ -56,7 +56,7 @@ def test_without_a_subset_they_are_called_training_images(tmp_path, data):
 def test_labels_come_along(tmp_path, data):
     targets = projections.choose_targets(design(), run(tmp_path, data, use_labels=True), 3)
     assert all(target.label.sum() == 1 and target.label.shape == (2,) for target in targets)
-    with pytest.raises(UserError, match="`targets`: these networks need labels"):
+    with pytest.raises(UserError, match=r"^`targets`: these networks need labels"):
         projections.load_targets(["x.png"], run(tmp_path, data, use_labels=True))
 
 
@@ -74,12 +74,12 @@ def test_first_and_last_snapshot_once(tmp_path, data, monkeypatch):
     targets = projections.choose_targets(design(), runs["ce"][0], 2)
     arguments = (tmp_path, runs, targets, load_distance("pixel"), 3, torch.device("cpu"), lambda text: None)
     table = projections.project_all(*arguments)
-    assert [entry["target"] for entry in table] == [target.name for target in targets]
+    assert [entry.target for entry in table] == [target.name for target in targets]
     for entry in table:
-        assert set(entry["losses"]) == set(runs)
-        for found in entry["losses"].values():
-            assert (found["first"]["nimg"], found["last"]["nimg"]) == (0, 2000)
-            assert all((tmp_path / found[which]["picture"]).is_file() for which in ("first", "last"))
+        assert set(entry.losses) == set(runs)
+        for found in entry.losses.values():
+            assert (found["first"].nimg, found["last"].nimg) == (0, 2000)
+            assert all((tmp_path / found[which].picture).is_file() for which in ("first", "last"))
     monkeypatch.setattr(projections, "project", lambda *a, **k: pytest.fail("projected again"))
     assert projections.project_all(*arguments) == table
     monkeypatch.undo()
@@ -99,7 +99,7 @@ def test_why_there_is_nothing_to_project(tmp_path, data):
     assert "b left 1" in projections.why_no_seed({"ce": {0: whole}, "rlo": {0: short}})
 
 
-def test_mistakes_name_the_flags_of_compare(tmp_path):
+def test_mistakes_name_the_argument(tmp_path):
     for path in (tmp_path, tmp_path / "nowhere.png"):
         with pytest.raises(UserError, match=f"^`targets`={path}: "):
             projections.check_targets([str(path)])

@@ -7,6 +7,7 @@ import pytest
 from comparison.findings import results
 from comparison.report import figures, samples, style
 from comparison.report import page as report
+from comparison.runs.collect import read_runs
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -34,8 +35,8 @@ def browser():
 @pytest.fixture(scope="module")
 def content(comparison_folder):
     outdir, design = comparison_folder
-    runs = results.read_runs(outdir, design)
-    built = results.build_results(design, runs)
+    runs = read_runs(outdir, design)
+    built = results.build_results(outdir, design, runs)
     styles = style.line_styles(design.losses)
     figures.write_figures(outdir / "figures", built, runs, styles)
     report.write_report(outdir, built, samples.collect_samples(runs), styles)
@@ -79,7 +80,7 @@ def test_no_console_errors_and_nothing_loaded_from_elsewhere(page):
 
 def test_the_slider_moves_the_pictures(page, content):
     last = _pictures(page)
-    assert len(last) == len(content["losses"])
+    assert len(last) == len(content.losses)
     assert "after 40 thousand images" in last[0][1]
     _set_slider(page, 0)
     first = _pictures(page)
@@ -87,7 +88,7 @@ def test_the_slider_moves_the_pictures(page, content):
     assert all(a[0] != b[0] for a, b in zip(first, last, strict=True))
     assert page.find_element("id", "count").text == "0 kimg"
     sizes = page.execute_script("return [...document.querySelectorAll('#panels img')].map((i) => i.naturalWidth)")
-    assert sizes == [6 * 16] * len(content["losses"])
+    assert sizes == [6 * 16] * len(content.losses)
     assert _errors(page) == []
 
 
@@ -105,7 +106,7 @@ def test_switching_a_loss_off_changes_the_plot(page, content):
     def lines():
         return page.execute_script("return [...document.querySelectorAll('[data-line]')].map((l) => l.dataset.line)")
 
-    everything = [loss["key"] for loss in content["losses"]]
+    everything = [loss.key for loss in content.losses]
     assert lines() == everything
     button = page.find_element("css selector", "#legend [data-loss='rlo-k2-convex']")
     button.click()
@@ -144,10 +145,10 @@ def test_hovering_shows_the_values_of_the_results(page, content):
         " [r.dataset.loss, Number(r.dataset.mean), r.textContent])"
     )
     count = float(page.find_element("css selector", ".tip b").text.removesuffix(" kimg")) * 1000
-    assert [row[0] for row in shown] == [loss["key"] for loss in content["losses"]]
+    assert [row[0] for row in shown] == [loss.key for loss in content.losses]
     for key, mean, text in shown:
-        curve = content["metrics"]["swd"]["curves"][key]
-        expected = curve["mean"][curve["nimg"].index(round(count))]
+        curve = content.metrics["swd"].curves[key]
+        expected = curve.mean[curve.nimg.index(round(count))]
         assert mean == expected
         assert f"{expected:.4g}" in text
 
@@ -163,28 +164,26 @@ def test_the_keyboard_reads_values_too(page):
 
 
 def test_numbers_shown_equal_the_results(page, content):
-    analysed = content["metrics"]["swd"]
+    analysed = content.metrics["swd"]
     rows = page.execute_script(
         "return [...document.querySelectorAll('[data-table=\"summary-swd\"] tbody tr')].map((r) =>"
         " [r.cells[0].dataset.loss, ...[...r.cells].slice(1).map((c) => [Number(c.dataset.value), c.innerText])])"
     )
-    assert len(rows) == len(content["losses"])
+    assert len(rows) == len(content.losses)
     for key, *cells in rows:
         for quantity, (exact, text) in zip(("final", "best", "average"), cells, strict=False):
-            expected = analysed["summary"][key][quantity]
-            assert exact == expected["mean"]
+            expected = getattr(analysed.summary[key], quantity)
+            assert exact == expected.mean
             mean, interval = text.split("\n")
-            assert float(mean) == pytest.approx(expected["mean"], rel=5e-4)
-            assert [float(v) for v in interval.split(" to ")] == pytest.approx(
-                [expected["low"], expected["high"]], rel=5e-4
-            )
+            assert float(mean) == pytest.approx(expected.mean, rel=5e-4)
+            assert [float(v) for v in interval.split(" to ")] == pytest.approx([expected.low, expected.high], rel=5e-4)
     differences = page.execute_script(
         "return [...document.querySelectorAll('[data-table=\"differences-swd\"] tbody tr')].map((r) =>"
         " [2, 4, 5].map((i) => Number(r.cells[i].dataset.value)))"
     )
-    assert differences == [[row["mean"], row["p"], row["p_holm"]] for row in analysed["comparisons"]]
+    assert differences == [[row.mean, row.p, row.p_holm] for row in analysed.comparisons]
     sentences = [item.text for item in page.find_elements("css selector", ".findings li")]
-    assert sentences == [row["sentence"] for row in analysed["comparisons"] if row["quantity"] == "final"]
+    assert sentences == [row.sentence for row in analysed.comparisons if row.quantity == "final"]
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "light"), (390, "dark"), (1280, "dark")])

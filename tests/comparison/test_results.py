@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -9,8 +10,9 @@ from comparison.findings import results
 from comparison.report import figures, samples, style
 from comparison.report import page as report
 from comparison.runs import collect
+from comparison.runs.collect import read_runs
 from comparison.runs.design import Design, Tuning, load_design, reconcile, save_design
-from comparison.runs.layout import run_flags, run_folder, shown
+from comparison.runs.jobs import job_of, run_folder
 from comparison.runs.losses import parse_losses
 from dnnlib import UserError
 from dnnlib.json_files import strict
@@ -20,7 +22,7 @@ from training.run_dir import RunDir
 @pytest.fixture(scope="module")
 def built(comparison_folder):
     outdir, design = comparison_folder
-    return outdir, design, results.build_results(design, results.read_runs(outdir, design))
+    return outdir, design, results.build_results(outdir, design, read_runs(outdir, design))
 
 
 def test_results_files(built):
@@ -32,15 +34,13 @@ def test_results_files(built):
         rows = list(csv.DictReader(stream))
     assert len(rows) == len(design.losses) * len(design.seeds)
     for row in rows:
-        expected = content["metrics"][row["metric"]]["summary"][row["loss"]]["seeds"][row["seed"]]
-        assert float(row["final"]) == expected["final"]
+        expected = content.metrics[row["metric"]].summary[row["loss"]].seeds[int(row["seed"])]
+        assert float(row["final"]) == expected.final
 
 
 def test_figures_as_png_and_svg(built, tmp_path):
     outdir, design, content = built
-    paths = figures.write_figures(
-        tmp_path, content, results.read_runs(outdir, design), style.line_styles(design.losses)
-    )
+    paths = figures.write_figures(tmp_path, content, read_runs(outdir, design), style.line_styles(design.losses))
     names = {path.name for path in paths}
     assert {"swd-against-images.png", "swd-against-seconds.svg", "swd-final.png", "samples.svg"} <= names
     for path in paths:
@@ -53,34 +53,34 @@ def test_figures_as_png_and_svg(built, tmp_path):
 
 def test_equal_places_hold_equal_cells(built):
     outdir, design, _ = built
-    shown_samples = samples.collect_samples(results.read_runs(outdir, design))
-    assert (shown_samples["columns"], shown_samples["rows"]) == (6, 4)
-    assert shown_samples["nimg"][0] == 0
-    assert set(shown_samples["pictures"]) == {loss.key for loss in design.losses}
+    shown_samples = samples.collect_samples(read_runs(outdir, design))
+    assert (shown_samples.columns, shown_samples.rows) == (6, 4)
+    assert shown_samples.nimg[0] == 0
+    assert set(shown_samples.pictures) == {loss.key for loss in design.losses}
 
 
 def test_many_runs_make_no_endless_report(built, monkeypatch):
     outdir, design, _ = built
     monkeypatch.setattr(samples, "PICTURE_LIMIT", 20)
-    few = samples.collect_samples(results.read_runs(outdir, design))
-    assert len(few["seeds"]) == 1
-    assert len(few["nimg"]) == 6
-    assert (few["nimg"][0], few["nimg"][-1]) == (0, 40000)
+    few = samples.collect_samples(read_runs(outdir, design))
+    assert len(few.seeds) == 1
+    assert len(few.nimg) == 6
+    assert (few.nimg[0], few.nimg[-1]) == (0, 40000)
 
 
 def test_report_escapes_what_users_name(write_comparison, tmp_path):
     design = write_comparison(tmp_path, seeds=1)
-    content = results.build_results(design, results.read_runs(tmp_path, design))
-    content["data"]["name"] = "</script><script>alert(1)</script>"
-    text = report.render(tmp_path, content, {"seeds": [], "nimg": []}, style.line_styles(design.losses))
+    content = results.build_results(tmp_path, design, read_runs(tmp_path, design))
+    content = replace(content, data=replace(content.data, name="</script><script>alert(1)</script>"))
+    text = report.render(tmp_path, content, samples.Samples(), style.line_styles(design.losses))
     assert "<script>alert" not in text
     assert text.count("</script>") == 4
 
 
 def test_report_before_anything_was_run(write_comparison, tmp_path):
     design = write_comparison(tmp_path / "full", seeds=1)
-    runs = results.read_runs(tmp_path, design)
-    content = results.build_results(design, runs)
+    runs = read_runs(tmp_path, design)
+    content = results.build_results(tmp_path, design, runs)
     text = report.render(tmp_path, content, samples.collect_samples(runs), style.line_styles(design.losses))
     assert "No metric has been computed yet." in text
     assert "0 of 3 runs finished" in text
@@ -88,17 +88,17 @@ def test_report_before_anything_was_run(write_comparison, tmp_path):
 
 def test_no_network_is_needed(built):
     outdir, design, content = built
-    text = report.render(outdir, content, {"seeds": [], "nimg": []}, style.line_styles(design.losses))
+    text = report.render(outdir, content, samples.Samples(), style.line_styles(design.losses))
     assert re.findall(r"""(?:src|href)=["']?(?!data:|\$)[a-z]+:""", text) == []
 
 
 def test_different_images_are_not_compared(write_comparison, tmp_path):
     design = write_comparison(tmp_path, seeds=1)
-    options = run_folder(tmp_path, design, design.losses[0], 0) / "training_options.json"
+    options = run_folder(tmp_path, design.losses[0], 0) / "training_options.json"
     changed = json.loads(options.read_text()) | {"dataset_hash": "f" * 64}
     options.write_text(json.dumps(changed))
     with pytest.raises(UserError, match="saw different images"):
-        results.read_runs(tmp_path, design)
+        read_runs(tmp_path, design)
 
 
 def test_reading_a_run_that_was_cut_off(write_run, tmp_path):
@@ -158,7 +158,7 @@ def test_losses_and_seeds_may_be_added_but_nothing_else_changed():
     grown = reconcile(make_design(), make_design(losses=tuple(parse_losses("ce,rlo:k=5")), seeds=(1, 2)))
     assert [loss.key for loss in grown.losses] == ["ce", "rlo-k2-bounded", "rlo-k5-bounded"]
     assert grown.seeds == (0, 1, 2)
-    with pytest.raises(UserError, match="`kimg`: the comparison in `outdir` was begun with 10"):
+    with pytest.raises(UserError, match=r"^`kimg`: the comparison in `outdir` was begun with 10"):
         reconcile(make_design(), make_design(kimg=20.0))
     with pytest.raises(UserError, match="`train_flags`"):
         reconcile(make_design(), make_design(train_flags=("--batch=8",)))
@@ -167,32 +167,33 @@ def test_losses_and_seeds_may_be_added_but_nothing_else_changed():
 def test_runs_differ_in_nothing_but_loss_and_seed(tmp_path):
     design = make_design(data="a b.zip", subset=20, evaluations=5, train_flags=("--batch=8",),
                          tuned={"rlo-k2-bounded": {"glr": 0.001, "dlr": 0.001}})  # fmt: skip
-    ce, rlo = (run_flags(tmp_path, design, loss, 1) for loss in design.losses)
+    jobs = [job_of(tmp_path, design, loss, 1) for loss in design.losses]
+    ce, rlo = (job.flags for job in jobs)
     assert set(ce) ^ set(rlo) == {
         f"--run-dir={tmp_path}/runs/ce-seed1", "--loss=ce",
         f"--run-dir={tmp_path}/runs/rlo-k2-bounded-seed1", "--loss=rlo", "--k=2", "--rlo-form=bounded",
         "--glr=0.001", "--dlr=0.001",
     }  # fmt: skip
     assert {"--seed=1", "--kimg=10", "--tick=2", "--metrics=swd", "--subset=20", "--data=a b.zip"} <= set(ce)
-    assert "'--data=a b.zip'" in shown(ce)
+    assert "'--data=a b.zip'" in jobs[0].command
 
 
 def test_a_metric_that_could_not_be_computed_is_said(write_comparison, tmp_path):
     design = write_comparison(tmp_path, seeds=1)
     for loss in design.losses:
         line = {"results": {}, "metric": "fid50k_full", "not_computed": "no detector", "nimg": 0}
-        (run_folder(tmp_path, design, loss, 0) / "metric-fid50k_full.jsonl").write_text(json.dumps(line) + "\n")
-    content = results.build_results(design, results.read_runs(tmp_path, design))
-    assert content["not_computed"] == {"fid50k_full": "no detector"}
-    assert list(content["metrics"]) == ["swd"]
-    text = report.render(tmp_path, content, {"seeds": [], "nimg": []}, style.line_styles(design.losses))
+        (run_folder(tmp_path, loss, 0) / "metric-fid50k_full.jsonl").write_text(json.dumps(line) + "\n")
+    content = results.build_results(tmp_path, design, read_runs(tmp_path, design))
+    assert content.not_computed == {"fid50k_full": "no detector"}
+    assert list(content.metrics) == ["swd"]
+    text = report.render(tmp_path, content, samples.Samples(), style.line_styles(design.losses))
     assert "fid50k_full was not computed: no detector." in text
 
 
 def test_many_losses_are_told_briefly(write_comparison, tmp_path):
     design = write_comparison(tmp_path, losses="ce,rlo:k=2..12", seeds=3)
-    content = results.build_results(design, results.read_runs(tmp_path, design))
-    text = report.render(tmp_path, content, {"seeds": [], "nimg": []}, style.line_styles(design.losses))
+    content = results.build_results(tmp_path, design, read_runs(tmp_path, design))
+    text = report.render(tmp_path, content, samples.Samples(), style.line_styles(design.losses))
     findings = text.split('<ul class="findings">')[1].split("</ul>")[0]
     assert "CE and 11 other losses" in text
     assert "RLO-11 bounded against CE" in findings  # a hint

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from comparison.runs import runner
-from comparison.runs.collect import gave_up, read_run
+from comparison.runs.collect import failure_file, gave_up, read_run
 from comparison.runs.runner import Job, pending, run_jobs
 from training.run_dir import State
 
@@ -141,7 +141,7 @@ def test_sigterm_asks_the_runs_to_save(stand_in, wait_until):
     with pytest.raises(KeyboardInterrupt):
         run_jobs([job], 1, lambda text: None)
     assert (job.folder / "asked-to-stop").exists()
-    assert not job.failure.exists()
+    assert not failure_file(job.folder).exists()
 
 
 def test_a_process_that_is_still_saving_is_waited_for(stand_in):

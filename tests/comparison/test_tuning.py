@@ -2,11 +2,11 @@ import json
 
 import pytest
 
+from comparison.findings.tuning import choose_rates
 from comparison.runs.collect import failure_file
 from comparison.runs.design import Design, Tuning
-from comparison.runs.layout import trial_folder
+from comparison.runs.jobs import trial_folder, trial_jobs
 from comparison.runs.losses import parse_losses
-from comparison.runs.tuning import choose_rates, trial_jobs
 
 
 @pytest.fixture
@@ -49,12 +49,12 @@ def test_the_best_mean_is_chosen_but_never_a_diverged_rate(write_trials):
             "rlo-k2-convex": {0.001: (24.0, 26.0), 0.002: (30.0, 30.0), 0.004: (10.0, None)},
         }
     )
-    assert result["rates"] == {"ce": 0.002, "rlo-k2-convex": 0.001}
-    trials = {trial["rate"]: trial for trial in result["trials"]["rlo-k2-convex"]}
-    assert trials[0.004]["diverged"] == 1
-    assert not trials[0.004]["chosen"]
-    assert trials[0.001]["mean"] == 25.0
-    (note,) = result["notes"]  # 0.001 is the lowest rate tried
+    assert result.rates == {"ce": 0.002, "rlo-k2-convex": 0.001}
+    trials = {trial.rate: trial for trial in result.trials["rlo-k2-convex"]}
+    assert trials[0.004].diverged == 1
+    assert not trials[0.004].chosen
+    assert trials[0.001].mean == 25.0
+    (note,) = result.notes  # 0.001 is the lowest rate tried
     assert "RLO-2 convex" in note
     assert "edge of the search" in note
 

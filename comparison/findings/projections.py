@@ -1,7 +1,7 @@
 """Projections of real pictures with the first and the last snapshot of every loss (Fig. 5 of the paper)."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from comparison.runs.collect import Run
+from comparison.findings.model import Projected, Projection
+from comparison.runs.collect import Run, Runs
 from comparison.runs.design import Design
 from dnnlib import UserError, read_json, write_json
 from projection import load_distance, project
@@ -71,7 +72,7 @@ def check_targets(paths: Sequence[str]) -> None:
     Raises:
         UserError: names `targets`.
     """
-    for target in find_targets(paths) if paths else ():
+    for target in find_targets(paths) if paths else []:
         load_target(target.path, channels=3, resolution=16)
 
 
@@ -102,48 +103,42 @@ def choose_distance(name: str, device: torch.device, say: Callable[[str], None])
 
 def project_all(
     outdir: Path,
-    runs: Mapping[str, Mapping[int, Run]],
+    runs: Runs,
     targets: Sequence[Target],
     distance: Distance,
     steps: int,
     device: torch.device,
     say: Callable[[str], None],
-) -> list[dict[str, Any]]:
-    """Project `targets` with the first and last snapshot of every loss's first finished seed; kept and not repeated.
-
-    Returns:
-        for each target {"target", "picture", "distance", "seed", "losses": {loss: {"first" | "last": {"nimg",
-        "picture", "distance", "psnr"}}}}, pictures relative to `outdir`.
-    """
+) -> list[Projection]:
+    """Project `targets` with the first and last snapshot of every loss's first finished seed; kept and not repeated."""
     seed = first_common_seed(runs)
     if seed is None or not targets:
         return []
     folder = outdir / FOLDER
     folder.mkdir(exist_ok=True)
-    table: list[dict[str, Any]] = []
+    found: list[Projection] = []
     for i, target in enumerate(targets):
         save_image(folder / f"target{i}.png", target.image)
-        entry = {"target": target.name, "picture": f"{FOLDER}/target{i}.png", "distance": distance.name, "seed": seed}
-        table.append({**entry, "losses": {}})
+        found.append(Projection(target.name, f"{FOLDER}/target{i}.png", distance.name, seed))
     for key, by_seed in runs.items():
         snapshots = by_seed[seed].snapshots
         for which, nimg in (("first", min(snapshots)), ("last", max(snapshots))):
             say(f"projecting with the {which} snapshot of {by_seed[seed].folder.name}")
             stem = f"{by_seed[seed].folder.name}-{which}"
             numbers = _project_one(outdir, stem, snapshots[nimg], targets, distance, steps, device)
-            for entry, measured in zip(table, numbers, strict=True):
-                entry["losses"].setdefault(key, {})[which] = {"nimg": nimg, **measured}
-    return table
+            for projection, measured in zip(found, numbers, strict=True):
+                projection.losses.setdefault(key, {})[which] = Projected(nimg, **measured)
+    return found
 
 
-def first_common_seed(runs: Mapping[str, Mapping[int, Run]]) -> int | None:
+def first_common_seed(runs: Runs) -> int | None:
     """The lowest seed with which every loss has finished and left at least two snapshots."""
     ready = [{s for s, run in by_seed.items() if run.finished and len(run.snapshots) > 1} for by_seed in runs.values()]
     common = set.intersection(*ready) if ready else set()
     return min(common) if common else None
 
 
-def why_no_seed(runs: Mapping[str, Mapping[int, Run]]) -> str:
+def why_no_seed(runs: Runs) -> str:
     """What `first_common_seed` lacks, by the example of one run."""
     for run in (run for by_seed in runs.values() for run in by_seed.values()):
         if not run.finished:

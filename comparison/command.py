@@ -1,0 +1,182 @@
+"""What `compare.py` does: plan the runs, run them, say what they show."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import metrics
+from comparison.findings import projections
+from comparison.findings.model import Projection, Results, Search
+from comparison.findings.results import build_results, write_results
+from comparison.findings.tuning import choose_rates
+from comparison.options import ComparisonOptions
+from comparison.report import figures, samples
+from comparison.report.page import write_report
+from comparison.report.style import line_styles
+from comparison.runs.collect import Runs, read_runs
+from comparison.runs.design import Design, Tuning, load_design, reconcile, save_design
+from comparison.runs.jobs import jobs_of, trial_jobs
+from comparison.runs.losses import parse_losses
+from comparison.runs.runner import pending, run_jobs
+from dnnlib import UserError, make_folder
+from dnnlib.options import read_options
+from torch_utils.devices import choose_device
+from training.config.resolve import resolve
+from training.options import TrainingOptions
+
+TAKEN = ("run_dir", "outdir", "seed", "loss", "k", "rlo_form", "data", "subset", "kimg", "tick", "snap", "img_snap",
+         "metrics", "continue_dir", "keep", "new")  # fmt: skip
+"""Options of train.py that compare.py sets, or that would leave its folders."""
+FIRST_TUNING_SEED = 1_000_000  # far from those of the comparison
+
+
+def compare(given: ComparisonOptions, say: Callable[[str], None]) -> Iterator[str]:
+    """Carry out a comparison as far as it is not done; the lines are its result, `say` is told how it goes.
+
+    Raises:
+        UserError: a mistake in the options, or a run that failed (after the report on the others).
+        KeyboardInterrupt: after a signal; the runs are saved.
+    """
+    options = given.with_defaults()
+    if options.outdir is None:
+        raise UserError("`outdir` is missing; name a folder for this comparison")
+    outdir = Path(options.outdir)
+    # Refused now, not after all the training.
+    projections.check_targets(options.targets)
+    projections.check_distance(options.distance)
+    kept = load_design(outdir)
+    if options.report_only:
+        if kept is None:
+            raise UserError(f"`report_only`: {outdir} holds no comparison; give the `outdir` of one")
+        design = kept
+    else:
+        design = reconcile(kept, _design(options))
+        _check_a_run(outdir, design, bool(options.targets))
+        save_design(make_folder(outdir, "`outdir`"), design)
+    if options.print_commands:
+        yield from _commands(outdir, design, options.retry_diverged, say)
+        return
+
+    def run(jobs: list) -> list[str]:
+        return [] if options.report_only else run_jobs(pending(jobs, options.retry_diverged), options.jobs, say)
+
+    failures: list[str] = []
+    search = None
+    if design.tuning is not None:
+        failures += run(trial_jobs(outdir, design))
+        search = choose_rates(outdir, design)
+        if search is not None or not options.report_only:
+            design = _with_tuned_rates(outdir, design, search, failures)
+    failures += run(jobs_of(outdir, design))
+    yield from _report(outdir, design, search, options, say)
+    if failures:
+        raise UserError(f"{len(failures)} of the runs failed; {failures[0]} (fix that and repeat the command)")
+
+
+def _design(options: ComparisonOptions) -> Design:
+    if options.data is not None and not Path(options.data).exists():
+        raise UserError(f"`data`={options.data}: there is no such file or folder")
+    for name in options.metrics:
+        if not metrics.is_valid_name(name):
+            raise UserError(f"`metrics`={name} is unknown; known are {', '.join(metrics.list_names())}")
+    if options.tune and not options.metrics:
+        raise UserError("`tune` needs a metric to choose by; name one with `metrics`")
+    tuning = Tuning(
+        rates=tuple(sorted(set(options.tune_rates))),
+        seeds=tuple(range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + options.tune_seeds)),
+        kimg=options.tune_kimg or options.kimg / 5,
+    )
+    return Design(
+        losses=tuple(loss.having(glr=options.glr, dlr=options.dlr) for loss in parse_losses(options.losses)),
+        seeds=tuple(range(options.first_seed, options.first_seed + options.seeds)),
+        kimg=options.kimg,
+        data=options.data,
+        subset=options.subset,
+        metrics=options.metrics,
+        evaluations=max(1, min(options.evaluations, int(options.kimg))),  # files are named by whole kimg
+        train_flags=(*options.train_flags, *([f"--device={options.device}"] if options.device != "auto" else [])),
+        tuning=tuning if options.tune else None,
+    )
+
+
+def _check_a_run(outdir: Path, design: Design, has_targets: bool) -> None:
+    """Resolve the options of one run as train.py does, before the design is kept: what is wrong here fails all runs.
+
+    Raises:
+        UserError: as `training.config.resolve.resolve`.
+        SystemExit: flags that train.py does not know, after one line on stderr.
+    """
+    extra = read_options(TrainingOptions, "train.py", list(design.train_flags))
+    for name in TAKEN:
+        if getattr(extra, name) is not None:
+            raise UserError(f"`{name}` after -- is set by compare.py itself; use its own option or leave it out")
+    if extra.dry_run:
+        raise UserError("`dry_run` after -- would train nothing; leave it out, or use `print_commands`")
+    # The last run, because of the seeds only the largest can be too large.
+    options = read_options(TrainingOptions, "train.py", jobs_of(outdir, design)[-1].flags)
+    config, _ = resolve(options, options.gpus or 1)
+    if has_targets and config.training_set_kwargs.use_labels:
+        raise UserError(projections.LABELS_NEEDED)
+
+
+def _commands(outdir: Path, design: Design, retry_diverged: bool, say: Callable[[str], None]) -> Iterator[str]:
+    """The search for learning rates first; the runs themselves once it is done."""
+    if design.tuning is not None:
+        trials = pending(trial_jobs(outdir, design), retry_diverged)
+        if trials:
+            yield from (job.command for job in trials)
+            say("these are the trials of `tune`; when they are done, repeat this for the runs themselves")
+            return
+        design = _with_tuned_rates(outdir, design, choose_rates(outdir, design))
+    yield from (job.command for job in pending(jobs_of(outdir, design), retry_diverged))
+
+
+def _with_tuned_rates(outdir: Path, design: Design, search: Search | None, failures: Sequence[str] = ()) -> Design:
+    """The design with the rates that the trials chose, kept on disk."""
+    if search is None:
+        reason = failures[0] if failures else "trials are missing"
+        raise UserError(f"`tune` is not complete ({reason}); fix that and repeat the command")
+    design = dataclasses.replace(design, tuned={key: {"glr": rate, "dlr": rate} for key, rate in search.rates.items()})
+    save_design(outdir, design)
+    return design
+
+
+def _report(
+    outdir: Path, design: Design, search: Search | None, options: ComparisonOptions, say: Callable[[str], None]
+) -> Iterator[str]:
+    """Write all files; give the sentences about final values, and the report's path."""
+    runs = read_runs(outdir, design)
+    results = build_results(outdir, design, runs, options.reach or (), search)
+    styles = line_styles(design.losses)
+    figures.write_figures(outdir / "figures", results, runs, styles)
+
+    def write(results: Results) -> Path:
+        write_results(outdir, results)
+        return write_report(outdir, results, samples.collect_samples(runs), styles)
+
+    path = write(results)  # before projecting, which may fail
+    projected = _project(outdir, design, runs, options, say)
+    if projected:
+        path = write(dataclasses.replace(results, projections=projected))
+    for metric in results.main_metrics:
+        yield from (row.sentence for row in results.metrics[metric].comparisons if row.quantity == "final")
+    yield f"report: {path}"
+
+
+def _project(
+    outdir: Path, design: Design, runs: Runs, options: ComparisonOptions, say: Callable[[str], None]
+) -> list[Projection]:
+    if not (options.projections or options.targets):
+        return []
+    seed = projections.first_common_seed(runs)
+    if seed is None:
+        say(f"no projections: {projections.why_no_seed(runs)}")
+        return []
+    run, device = next(iter(runs.values()))[seed], choose_device(options.device)
+    targets = (
+        projections.load_targets(options.targets, run)
+        if options.targets
+        else projections.choose_targets(design, run, options.projections)
+    )
+    distance = projections.choose_distance(options.distance, device, say)
+    return projections.project_all(outdir, runs, targets, distance, options.projection_steps, device, say)
