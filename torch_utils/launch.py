@@ -27,7 +27,8 @@ def launch(script: Path, processes: int, arguments: Sequence[str]) -> int:
     # torchrun passes SIGTERM and SIGINT on to the workers, but would die of SIGUSR1 and leave them behind.
     signal.signal(signal.SIGUSR1, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
     try:
-        torchrun(["--standalone", f"--nproc-per-node={processes}", str(script), *arguments])
+        # After "--" no argument of the script is taken for the engine's: `--run` could be the beginning of two.
+        torchrun(["--standalone", f"--nproc-per-node={processes}", "--", str(script), *arguments])
     except SignalException:
         return CONTINUE_STATUS
     except ChildFailedError as error:

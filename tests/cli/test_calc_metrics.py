@@ -331,7 +331,7 @@ def test_two_processes_print_once_and_the_same(run_dir, data, detector, tmp_path
     outcomes = []
     for gpus in (1, 2):
         options = ("--metrics=fid130_train,swd70", f"--detector={detector}", f"--gpus={gpus}")
-        done = run_as_user(tmp_path, f"--network={snapshot(run_dir)}", *options)
+        done = run_as_user(tmp_path, f"--run={run_dir}", "--last", *options)
         assert done.returncode == 0, done.stderr
         outcomes.append([json.loads(line) for line in done.stdout.splitlines()])
     assert [record["results"] for record in outcomes[0]] == [record["results"] for record in outcomes[1]]
