@@ -1,40 +1,52 @@
 """Measure generated images: `python calc_metrics.py --network=FILE --metrics=fid50k_full,kid50k_full`."""
 
+import dataclasses
 import os
 import sys
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
-from dnnlib.cli import BOOL, SEED, Command, NameList, device_option, door, offline_option, sha256_option
+from dnnlib.cli import SEED, Command, NameList, door
+from dnnlib.options import NETWORK, NetworkFileOptions, option, takes_options
+
+IMAGES, HOW = "Images", "What to measure, and how"
+COUNT = click.IntRange(min=1)
+
+
+# fmt: off
+@dataclass(frozen=True, kw_only=True)
+class Options(NetworkFileOptions):
+    """The options of `calc_metrics.py`."""
+
+    networks: tuple[str, ...] = option(
+        NETWORK, "Network file or URL; repeatable.", unit="FILE", flags=("--network",), multiple=True)
+    run_dir: str | None = option(NETWORK, "All snapshots of a run directory.", unit="DIR", flags=("--run",))
+    last: bool = option(NETWORK, "With --run: the newest snapshot only.", bool, False)
+    best: bool = option(NETWORK, "With --run: the one with the best recorded metric.", bool, False)
+    real: str | None = option(IMAGES, "Compare two folders or zips: the real images.", unit="PATH")
+    fake: str | None = option(IMAGES, "Compare two folders or zips: the images to judge.", unit="PATH")
+    data: str | None = option(IMAGES, "Training data, if it is not where it was at training.", unit="PATH")
+    mirror: bool | None = option(IMAGES, "Whether the data was mirrored.", bool, unset="as at training")
+    names: tuple[str, ...] = option(
+        HOW, "Names separated by commas; --list-metrics.", NameList(), (), unset="fid50k_full, or swd without detector",
+        unit="LIST", flags=("--metrics",))
+    seed: int = option(HOW, "Of latents, labels, noise, subsets.", SEED, 0, unit="SEED")
+    bootstrap: int = option(HOW, "95 % intervals from so many resamples, say 100.", int, 0, unit="RESAMPLES")
+    detector: str | None = option(HOW, "TorchScript network instead of Inception, VGG16 or DINOv2.", unit="FILE")
+    detector_sha256: str | None = option(HOW, "Refuse a detector's file with another SHA-256.", unit="HEX")
+    batch_size: int = option(HOW, "Images at a time.", COUNT, 64, unit="IMAGES", flags=("--batch",))
+    gpus: int = option(HOW, "Processes on this machine.", COUNT, 1, unit="PROCESSES")
+    progress: bool = option(HOW, "Show progress on stderr.", bool, True, flags=("--verbose",))
+    list_metrics: bool = option(HOW, "Print the names of metrics and stop.", bool, False)
+# fmt: on
 
 
 @click.command(cls=Command)
-@click.option("--network", "networks", metavar="FILE", multiple=True, help="Network file or URL; can be repeated.")
-@click.option("--run", "run_dir", metavar="DIR", help="All snapshots of a run directory; see --best and --last.")
-@click.option("--last", "which", flag_value="last", help="With --run: the newest snapshot only.")
-@click.option("--best", "which", flag_value="best", help="With --run: the one with the best recorded metric.")
-@click.option("--real", metavar="PATH", help="Compare two folders or zips: the real images.")
-@click.option("--fake", metavar="PATH", help="Compare two folders or zips: the images to judge.")
-@click.option("--metrics", "names", type=NameList(), default=(), show_default=False, metavar="LIST",
-              help="Names separated by commas  [fid50k_full, or swd without a detector]; --list-metrics.")  # fmt: skip
-@click.option("--data", metavar="PATH", help="Training data, if it is not where it was at training.")
-@click.option("--mirror", **BOOL, help="Whether the data was mirrored  [as at training].")
-@click.option("--seed", type=SEED, default=0, help="Of latents, labels, noise, subsets.")
-@click.option("--bootstrap", type=int, default=0, metavar="B", help="95 % intervals from B resamples, say 100.")
-@click.option("--detector", metavar="FILE", help="TorchScript network instead of Inception, VGG16 or DINOv2.")
-@click.option("--detector-sha256", metavar="HEX", help="Refuse a detector's file with another SHA-256.")
-@offline_option
-@sha256_option
-@device_option
-@click.option("--batch", "batch_size", type=click.IntRange(min=1), default=64, help="Images at a time.")
-@click.option("--gpus", type=click.IntRange(min=1), default=1, help="Processes on this machine.")
-@click.option("--verbose", "progress", **BOOL, default=True, help="Show progress on stderr.")
-@click.option("--list-metrics", is_flag=True, help="Print the names of metrics and stop.")
+@takes_options(Options)
 @door
-def main(**flags: Any) -> None:
+def main(options: Options) -> None:
     """Measure networks, or a folder of images, against real images.
 
     Prints one JSON line per metric: the results and what they were computed from. If training_options.json lies
@@ -47,40 +59,37 @@ def main(**flags: Any) -> None:
       python calc_metrics.py --run=training-runs/00000-faces --best --metrics=pr50k3_full,ppl2_wend --gpus=4
       python calc_metrics.py --real=faces.zip --fake=out/ --metrics=kid5k_full --detector=my-network.pt
     """  # noqa: D301
-    from metrics.names import list_names
+    if options.list_metrics:
+        from metrics.names import list_names
 
-    if flags.pop("list_metrics"):
         click.echo("\n".join(list_names()))
         click.echo(
             "Names can hold any count and real set: fid2k_train, kid300_full, pr5k3, swd1k; see docs/metrics.md."
         )
         return
-    gpus, device_name = flags.pop("gpus"), flags.pop("device")
-    from metrics.command import Request
+    from metrics.command import Request, evaluate
     from metrics.settings import EvaluationSettings
 
-    of_evaluation = ("seed", "bootstrap", "detector", "detector_sha256", "offline", "batch_size")
-    settings = EvaluationSettings(**{name: flags.pop(name) for name in of_evaluation})
-    request = Request(**{**flags, "which": flags["which"] or "all"}, settings=settings)
-    if gpus > 1 and "RANK" not in os.environ:
+    for_evaluation = ("seed", "bootstrap", "detector", "detector_sha256", "offline", "batch_size")
+    for_request = ("networks", "run_dir", "real", "fake", "names", "data", "mirror", "network_sha256", "progress")
+    settings = EvaluationSettings(**{name: getattr(options, name) for name in for_evaluation})
+    which = "best" if options.best else "last" if options.last else "all"
+    request = Request(**{name: getattr(options, name) for name in for_request}, which=which, settings=settings)
+    if options.gpus > 1 and "RANK" not in os.environ:
         from torch_utils.launch import launch
 
-        sys.exit(launch(Path(__file__).resolve(), gpus, sys.argv[1:]))
-    _evaluate(request, device_name)
-
-
-def _evaluate(request: Any, device_name: str) -> None:
-    from metrics.command import evaluate
+        sys.exit(launch(Path(__file__).resolve(), options.gpus, sys.argv[1:]))
     from torch_utils.devices import choose_device
     from torch_utils.distributed import world
     from torch_utils.watch import Watch
 
     with (
-        world(choose_device(device_name).type) as here,
+        world(choose_device(options.device).type) as here,
         Watch(here, remedy="ending; give the command again"),
     ):
-        device = choose_device(device_name, here.local_rank if here.size > 1 else None)
-        evaluate(replace(request, settings=replace(request.settings, world=here, device=device)))
+        device = choose_device(options.device, here.local_rank if here.size > 1 else None)
+        settings = dataclasses.replace(settings, world=here, device=device)
+        evaluate(dataclasses.replace(request, settings=settings))
 
 
 if __name__ == "__main__":

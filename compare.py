@@ -11,9 +11,9 @@ from dnnlib.cli import CONTINUE_STATUS, Command, door, in_flags
 from dnnlib.options import takes_options
 
 
-@click.command(cls=Command, context_settings={"max_content_width": 110})
+@click.command(cls=Command)
 @click.argument("train_flags", nargs=-1, type=click.UNPROCESSED)
-@takes_options(ComparisonOptions)
+@takes_options(ComparisonOptions, filled=False)
 @door
 def main(options: ComparisonOptions) -> None:
     """Train the same networks with several losses and seeds, and say what difference the loss made.

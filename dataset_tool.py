@@ -15,6 +15,7 @@ See docs/data.md.
 
 import dataclasses
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -22,6 +23,7 @@ from tqdm import tqdm
 
 from dnnlib import UserError
 from dnnlib.cli import Command, Number, Size, door, in_flags
+from dnnlib.options import check_together, option, takes_options
 from training.dataset.builtin_faces import BUILTIN_FACES
 from training.dataset.making import archives, image_files, recipes
 from training.dataset.making.make import make_dataset, summarise
@@ -33,101 +35,108 @@ _RECIPE_FILTERS = {"ffhq": "box"}  # what published FIDs were computed with
 _RECIPE_ON_ERROR = {"stanford-dogs": "convert"}  # a few of the published pictures are not RGB
 
 
+IN, OUT, IMAGES, LABELS = "What to read", "What to write", "Images", "Labels"
+COUNT, NATURAL = click.IntRange(min=1), click.IntRange(min=0)
+
+
+# fmt: off
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of `dataset_tool.py`."""
+
+    source: str = option(IN, "Folder, archive or builtin:faces to read.", unit="PATH", required=True)
+    recipe: str | None = option(IN, "The source is this published data set.", click.Choice(["ffhq", "stanford-dogs"]))
+    max_images: int | None = option(IN, "Take only the first N images.", COUNT, unset="all", unit="N")
+    on_error: str | None = option(
+        IN, "At an image that is unreadable, has no label, or differs in mode or size: stop; leave it out; or convert "
+        "mode and size and leave out only what cannot be fixed.",
+        click.Choice(["stop", "skip", "convert"]), unset="stop; stanford-dogs: convert")
+    duplicates: str = option(IN, "What to do with images of equal pixels.", click.Choice(["keep", "skip"]), "keep")
+    min_size: int | None = option(
+        IN, "Leave out images (or dogs) with a shorter side.", NATURAL, unset="0; stanford-dogs: W", unit="PIXELS")
+    workers: int = option(IN, "Threads.", COUNT, min(8, os.cpu_count() or 1), unset="CPUs", unit="THREADS")
+    dest: str = option(OUT, "A .zip, or a folder, to write.", unit="PATH", required=True)
+    overwrite: bool = option(OUT, "Replace an existing --dest.", bool, False)
+    report: str | None = option(OUT, "Write what happened to each image as JSON.", unit="FILE")
+    size: tuple[int, int] | None = option(
+        IMAGES, "Size of the images to make.", Size("square"), unset="as they are; recipes: 64x64",
+        flags=("--resolution",))
+    width: int | None = option(IMAGES, "Width of the images to make (same as --resolution=WxH).", COUNT, unit="PIXELS")
+    height: int | None = option(IMAGES, "Height of the images to make.", COUNT, unit="PIXELS")
+    transform: str | None = option(
+        IMAGES, "Take the largest middle square; or the largest middle WxH, between black bars (smaller images are "
+        "left out).", click.Choice(["center-crop", "center-crop-wide"]), unset="stretch the whole image")
+    resize_filter: str | None = option(
+        IMAGES, "box averages areas, as the published FIDs of FFHQ need.", click.Choice(["lanczos", "box"]),
+        unset="lanczos; ffhq: box")
+    mode: str | None = option(
+        IMAGES, "Convert all images to this.", click.Choice(["L", "RGB", "RGBA"]), unset="the most frequent")
+    margin: float | None = option(
+        IMAGES, "Margin around the box, in box sides.", Number(0, 2), unset=f"{Settings.margin:g}", unit="SIDES",
+        only_with=("recipe", "stanford-dogs"))
+    labels_from: str = option(
+        LABELS, "Class labels: one sub-folder for each class; dataset.json; a table labels.csv of file,label; auto "
+        "takes what CIFAR-10, MNIST, a recipe or a dataset.json in the source bring along.",
+        click.Choice(["auto", "folders", "json", "csv", "none"]), "auto")
+    labels_file: str | None = option(LABELS, "The dataset.json or table, if it is not in the source.", unit="FILE")
+# fmt: on
+
+
 @click.command(cls=Command, help=__doc__.replace("\\b\n", "\b\n"))
-@click.option("--source", required=True, metavar="PATH", help="Folder, archive or builtin:faces to read")
-@click.option("--dest", required=True, metavar="PATH", help="A .zip, or a folder, to write")
-@click.option("--recipe", type=click.Choice(["ffhq", "stanford-dogs"]), help="The source is this published data set")
-@click.option("--max-images", type=click.IntRange(min=1), help="Take only the first N images  [default: all]")
-@click.option("--resolution", "size", type=Size("square"),
-              help="Size of the images to make  [default: as they are; recipes: 64x64]")  # fmt: skip
-@click.option("--width", type=click.IntRange(min=1), help="Width of the images to make (same as --resolution=WxH)")
-@click.option("--height", type=click.IntRange(min=1), help="Height of the images to make")
-@click.option("--transform", type=click.Choice(["center-crop", "center-crop-wide"]),
-              help="Take the largest middle square; or the largest middle WxH, between black bars (smaller images are "
-              "left out)  [default: stretch the whole image]")  # fmt: skip
-@click.option("--resize-filter", type=click.Choice(["lanczos", "box"]),
-              help="box averages areas, as the published FIDs of FFHQ need  [default: lanczos; ffhq: box]")  # fmt: skip
-@click.option("--mode", type=click.Choice(["L", "RGB", "RGBA"]),
-              help="Convert all images to this  [default: the most frequent]")  # fmt: skip
-@click.option("--labels-from", type=click.Choice(["auto", "folders", "json", "csv", "none"]), default="auto",
-              help="Class labels: one sub-folder for each class; dataset.json; a table labels.csv of file,label; auto "
-              "takes what CIFAR-10, MNIST, a recipe or a dataset.json in the source bring along")  # fmt: skip
-@click.option("--labels-file", metavar="FILE", help="The dataset.json or table, if it is not in the source")
-@click.option("--on-error", type=click.Choice(["stop", "skip", "convert"]),
-              help="At an image that is unreadable, has no label, or differs in mode or size: stop; leave it out; or "
-              "convert mode and size and leave out only what cannot be fixed  [default: stop; stanford-dogs: convert]"
-              )  # fmt: skip
-@click.option("--duplicates", type=click.Choice(["keep", "skip"]), default="keep",
-              help="What to do with images of equal pixels")  # fmt: skip
-@click.option("--min-size", type=click.IntRange(min=0),
-              help="Leave out images (or dogs) with a shorter side  [default: 0; stanford-dogs: W]")  # fmt: skip
-@click.option("--margin", type=Number(0, 2), help="stanford-dogs: margin around the box, in box sides  [default: 0.1]")
-@click.option("--report", metavar="FILE", help="Write what happened to each image as JSON")
-@click.option("--overwrite", is_flag=True, help="Replace an existing --dest")
-@click.option("--workers", type=click.IntRange(min=1), default=min(8, os.cpu_count() or 1), show_default="CPUs",
-              help="Threads")  # fmt: skip
+@takes_options(Options)
 @door
-def main(
-    source: str,
-    dest: str,
-    recipe: str | None,
-    size: tuple[int, int] | None,
-    width: int | None,
-    height: int | None,
-    labels_from: str,
-    labels_file: str | None,
-    resize_filter: str | None,
-    transform: str | None,
-    mode: str | None,
-    min_size: int | None,
-    margin: float | None,
-    on_error: str | None,
-    report: str | None,
-    **options: object,
-) -> None:
-    """Parse the options, open the source and make the data set (the command's help is the module's docstring)."""
-    if width is not None or height is not None:
-        if size is not None:
-            raise UserError("--resolution and --width/--height say the same; give one of them")
-        size = (width or height, height or width)
-    if recipe is not None:
-        size = size or (_RECIPE_RESOLUTION, _RECIPE_RESOLUTION)
-        if transform is not None or labels_file is not None or labels_from not in ("auto", "none"):
-            raise UserError(
-                f"--recipe={recipe} brings crop and labels; leave --transform, --labels-from and --labels-file out"
-            )
-    if margin is not None and recipe != "stanford-dogs":
-        raise UserError("--margin belongs to --recipe=stanford-dogs; leave it out")
-    on_error = on_error or _RECIPE_ON_ERROR.get(recipe, "stop")
-    if min_size is None:
-        min_size = size[0] if recipe == "stanford-dogs" else 0
-    settings = Settings(
-        size=size,
-        transform=transform,
-        resize_filter=resize_filter or _RECIPE_FILTERS.get(recipe, "lanczos"),
-        mode=mode,
-        convert=on_error == "convert",
-        min_size=min_size,
-        margin=0.1 if margin is None else margin,
-    )
-    _check_paths(source, dest, report)
-    opened = _open(source, recipe, size, labels_from, labels_file)
+def main(options: Options) -> None:
+    """Open the source and make the data set (the command's help is the module's docstring)."""
+    check_together(options, options)
+    settings, on_error = _settings(options)
+    _check_paths(options.source, options.dest, options.report)
+    opened = _open(options, settings.size)
     click.echo(f"source: {opened.description}" + (f", {len(opened.classes)} classes" if opened.classes else ""))
     made = make_dataset(
         opened,
-        dest,
+        options.dest,
         settings,
         on_error=on_error,
-        recipe=recipe,
+        duplicates=options.duplicates,
+        max_images=options.max_images,
+        overwrite=options.overwrite,
+        workers=options.workers,
+        recipe=options.recipe,
         progress=lambda items: tqdm(items, total=len(opened.items), unit="image", disable=None),
-        **options,
     )
-    facts, lines = summarise(dest)
+    facts, lines = summarise(options.dest)
     for line in (*made.lines(), *lines):
         click.echo(in_flags(line))
-    if report is not None:
-        made.save(report, {"source": source, **facts})
-        click.echo(f"report: {report}")
+    if options.report is not None:
+        made.save(options.report, {"source": options.source, **facts})
+        click.echo(f"report: {options.report}")
+
+
+def _settings(options: Options) -> tuple[Settings, str]:
+    """How images are made, and what to do at one that does not fit."""
+    size, recipe = options.size, options.recipe
+    if options.width is not None or options.height is not None:
+        if size is not None:
+            raise UserError("--resolution and --width/--height say the same; give one of them")
+        size = (options.width or options.height, options.height or options.width)
+    if recipe is not None:
+        size = size or (_RECIPE_RESOLUTION, _RECIPE_RESOLUTION)
+        if options.transform or options.labels_file or options.labels_from not in ("auto", "none"):
+            raise UserError(
+                f"--recipe={recipe} brings crop and labels; leave --transform, --labels-from and --labels-file out"
+            )
+    on_error = options.on_error or _RECIPE_ON_ERROR.get(recipe, "stop")
+    least = size[0] if recipe == "stanford-dogs" else Settings.min_size
+    settings = Settings(
+        size=size,
+        transform=options.transform,
+        resize_filter=options.resize_filter or _RECIPE_FILTERS.get(recipe, Settings.resize_filter),
+        mode=options.mode,
+        convert=on_error == "convert",
+        min_size=least if options.min_size is None else options.min_size,
+        margin=Settings.margin if options.margin is None else options.margin,
+    )
+    return settings, on_error
 
 
 def _check_paths(source: str, dest: str, report: str | None) -> None:
@@ -137,9 +146,8 @@ def _check_paths(source: str, dest: str, report: str | None) -> None:
         raise UserError(f"--report: there is no folder {Path(report).absolute().parent}; make it first")
 
 
-def _open(
-    source: str, recipe: str | None, size: tuple[int, int] | None, labels_from: str, labels_file: str | None
-) -> Source:
+def _open(options: Options, size: tuple[int, int] | None) -> Source:
+    source, recipe, labels_from = options.source, options.recipe, options.labels_from
     if recipe == "ffhq":
         return recipes.ffhq(source, size[0])
     if recipe == "stanford-dogs":
@@ -147,10 +155,10 @@ def _open(
         return _without_labels(opened) if labels_from == "none" else opened
     opened = _open_archive(source)
     if opened is None:
-        return image_files.from_image_files(source, labels_from, labels_file)
+        return image_files.from_image_files(source, labels_from, options.labels_file)
     if labels_from == "none":
         return _without_labels(opened)
-    if labels_from != "auto" or labels_file is not None:
+    if labels_from != "auto" or options.labels_file is not None:
         raise UserError(
             f"--labels-from: {source} brings its labels along; use --labels-from=auto or none, and no --labels-file"
         )

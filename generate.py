@@ -1,31 +1,21 @@
 """Draw pictures, grids, style mixing and interpolation videos with a trained network."""
 
-import functools
-from collections.abc import Callable
+import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
 from dnnlib import UserError, make_folder
-from dnnlib.cli import (
-    Command,
-    IntegerRanges,
-    Number,
-    Size,
-    class_option,
-    device_option,
-    door,
-    network_option,
-    offline_option,
-    sha256_option,
-)
+from dnnlib.cli import Command, IntegerRanges, Number, Size, door
+from dnnlib.options import option, takes_options
 from generation.latents import load_noise, parse_class
+from generation.mixing import DEFAULT_LAYERS
+from generation.options import NetworkOptions
 from generation.output import Motion, Source, draw_grid, draw_mixing, draw_pictures, draw_video
 from generation.renderer import Renderer
 from torch_utils.devices import choose_device
 from torch_utils.video import require_ffmpeg
-from training.snapshot import load_snapshot
 
 EPILOG = """\b
 Examples:
@@ -44,133 +34,113 @@ Examples:
 """
 
 
-def network_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that `generate.py` and `style_mixing.py` share."""
-    options = [
-        network_option,
-        click.option("--trunc", type=Number(), default=1.0, help="Truncation psi: 1 for none."),
-        click.option("--trunc-cutoff", type=click.IntRange(min=0), help="Truncate the first so many layers only."),
-        class_option,
-        click.option(
-            "--noise-mode", type=click.Choice(["const", "random", "none"]), default="const",
-            help="The network's own noise, noise by seed, or none.",
-        ),
-        click.option("--outdir", type=Path, required=True, help="Folder for the results; made if absent."),
-        device_option,
-        click.option("--batch-size", type=click.IntRange(min=1), default=8, help="At once."),
-        sha256_option,
-        offline_option,
-    ]  # fmt: skip
-    return functools.reduce(lambda f, option: option(f), reversed(options), function)
+DRAW, MIX, VIDEO = "What to draw", "Style mixing", "Videos"
+COUNT = click.IntRange(min=1)
+
+
+# fmt: off
+@dataclass(frozen=True, kw_only=True)
+class DrawingOptions(NetworkOptions):
+    """How to draw; `style_mixing.py` has these too."""
+
+    outdir: Path = option(DRAW, "Folder for the results; made if absent.", Path, unit="DIR", required=True)
+    trunc: float = option(DRAW, "Truncation psi: 1 for none.", Number(), Renderer.psi, unit="PSI")
+    trunc_cutoff: int | None = option(
+        DRAW, "Truncate only so many layers, the first.", click.IntRange(min=0), unset="all", unit="LAYERS")
+    noise_mode: str = option(
+        DRAW, "The network's own noise, noise by seed, or none.", click.Choice(["const", "random", "none"]), "const")
+    batch_size: int = option(DRAW, "Pictures computed at once.", COUNT, Renderer.batch_size, unit="PICTURES")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(DrawingOptions):
+    """What to draw."""
+
+    seeds: list[int] | None = option(DRAW, "Seeds such as 0,1,5-8.", IntegerRanges())
+    projected_w: tuple[Path, ...] = option(
+        DRAW, "Latents that projector.py found, instead of seeds; repeatable.", Path, unit="FILE", multiple=True)
+    projected_noise: Path | None = option(DRAW, "Noise maps that projector.py found with them.", Path, unit="FILE")
+    grid: tuple[int, int | None] | None = option(
+        DRAW, "One grid.png instead of single pictures; with --video: cells of the video.", Size("columns"))
+    mix_rows: list[int] | None = option(MIX, "Seeds that give the picture of each row.", IntegerRanges())
+    mix_cols: list[int] | None = option(MIX, "Seeds that give each column its styles.", IntegerRanges())
+    layers: list[int] | None = option(
+        MIX, "Layers that are replaced.", IntegerRanges(), unset=DEFAULT_LAYERS, flags=("--mix-layers",))
+    video: str | None = option(VIDEO, "Interpolate between the pictures.", click.Choice(["mp4", "gif", "webp"]))
+    frames: int = option(VIDEO, "From one picture to the next.", COUNT, Motion.frames, unit="FRAMES")
+    fps: float = option(VIDEO, "Frames per second.", Number(0, min_open=True), Motion.fps, unit="FPS")
+    space: str = option(VIDEO, "Where to interpolate.", click.Choice(["w", "z"]), Motion.space)
+    curve: str = option(
+        VIDEO, "Spline, or straight (slerp in z).", click.Choice(["cubic", "linear"]), Motion.curve)
+    loop: bool = option(VIDEO, "Return to the first picture.", bool, Motion.loop)
+# fmt: on
 
 
 @click.command(cls=Command, epilog=EPILOG)
-@network_options
-@click.option("--seeds", type=IntegerRanges(), help="Seeds such as 0,1,5-8.")
-@click.option("--projected-w", type=Path, multiple=True, metavar="FILE",
-              help="Latents that projector.py found, instead of seeds; repeatable.")  # fmt: skip
-@click.option("--projected-noise", type=Path, metavar="FILE", help="Noise maps that projector.py found with it.")
-@click.option("--grid", type=Size("columns"), help="One grid.png, not pictures; with --video: its cells.")
-@click.option("--mix-rows", type=IntegerRanges(), help="Style mixing: seeds that give the picture of each row.")
-@click.option("--mix-cols", type=IntegerRanges(), help="Style mixing: seeds that give each column its styles.")
-@click.option("--mix-layers", "layers", type=IntegerRanges(), help="Style mixing: layers replaced  [0-6 or half].")
-@click.option("--video", type=click.Choice(["mp4", "gif", "webp"]), help="Interpolate between the pictures.")
-@click.option("--frames", type=click.IntRange(min=1), default=60, help="Video: from one to the next.")
-@click.option("--fps", type=Number(0, min_open=True), default=30, help="Video: frames per second.")
-@click.option("--space", type=click.Choice(["w", "z"]), default="w", help="Video: where to interpolate.")
-@click.option("--curve", type=click.Choice(["cubic", "linear"]), default="cubic",
-              help="Video: spline, or straight (slerp in z).")  # fmt: skip
-@click.option("--loop", type=bool, default=True, help="Video: return to the first picture.")
+@takes_options(Options)
 @door
-def main(
-    seeds: list[int] | None,
-    projected_w: tuple[Path, ...],
-    projected_noise: Path | None,
-    grid: tuple[int, int | None] | None,
-    mix_rows: list[int] | None,
-    mix_cols: list[int] | None,
-    layers: list[int] | None,
-    video: str | None,
-    outdir: Path,
-    **options: Any,
-) -> None:
+def main(options: Options) -> None:
     """Draw pictures, grids, style mixing and videos with a trained network.
 
     Networks are snapshots of this project or official StyleGAN2-ADA pickles (read as data: nothing in them runs).
     """
-    if projected_noise is not None and options["noise_mode"] != "const":
+    if options.projected_noise is not None and options.noise_mode != "const":
         raise UserError("--projected-noise is constant noise; leave out --noise-mode")
-    source = _check_modes(seeds, projected_w, grid, mix_rows, mix_cols, video)
-    if video == "mp4":
+    source = _check_modes(options)
+    if options.video == "mp4":
         require_ffmpeg()
-    motion = Motion(**{name: options.pop(name) for name in ("frames", "fps", "space", "curve", "loop")})
-    renderer, text = prepare(outdir=outdir, **options)
-    if projected_noise is not None:
-        load_noise(projected_noise, renderer.G)
-    if mix_rows and mix_cols:
-        written = draw_mixing(renderer, text, mix_rows, mix_cols, layers, outdir)
-    elif video:
-        columns, rows = grid or (1, 1)
-        written = draw_video(renderer, source, motion, columns, rows or 1, outdir / f"interpolation.{video}")
-    elif grid:
-        written = draw_grid(renderer, text, source, *grid, outdir / "grid.png")
+    renderer, text = prepare(options)
+    outdir = options.outdir
+    if options.projected_noise is not None:
+        load_noise(options.projected_noise, renderer.G)
+    if options.mix_rows:
+        written = draw_mixing(renderer, text, options.mix_rows, options.mix_cols, options.layers, outdir)
+    elif options.video:
+        motion = Motion(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Motion)})
+        columns, rows = options.grid or (1, 1)
+        written = draw_video(renderer, source, motion, columns, rows or 1, outdir / f"interpolation.{options.video}")
+    elif options.grid:
+        written = draw_grid(renderer, text, source, *options.grid, outdir / "grid.png")
     else:
         written = draw_pictures(renderer, text, source, outdir)
     click.echo(written)
 
 
-def prepare(
-    *,
-    network: str,
-    trunc: float,
-    trunc_cutoff: int | None,
-    class_text: str | None,
-    noise_mode: str,
-    outdir: Path,
-    device: str,
-    batch_size: int,
-    network_sha256: str | None,
-    offline: bool,
-) -> tuple[Renderer, dict[str, str]]:
+def prepare(options: DrawingOptions) -> tuple[Renderer, dict[str, str]]:
     """Load the network and make the folder; returns the renderer and the text that every picture carries."""
-    target = choose_device(device)
-    snapshot = load_snapshot(network, sha256=network_sha256, offline=offline)
-    G = snapshot.generator
-    if G.c_dim == 0 and class_text is not None:
+    device = choose_device(options.device)
+    snapshot = options.load()
+    G, cutoff = snapshot.generator, options.trunc_cutoff
+    if G.c_dim == 0 and options.class_text is not None:
         click.echo("note: the network is unconditional; --class has no effect", err=True)
-    if trunc_cutoff is not None and trunc_cutoff > G.num_ws:
-        raise UserError(f"--trunc-cutoff={trunc_cutoff}: the network has {G.num_ws} layers")
-    label = parse_class(class_text, G.c_dim, snapshot.metadata.get("class_names"))
-    renderer = Renderer(G.to(target), target, label, trunc, trunc_cutoff, noise_mode, batch_size)
-    make_folder(outdir, "`outdir`")
-    text = {"network": Path(network).name, "network_hash": snapshot.hash, "truncation_psi": f"{trunc:g}"}
-    if trunc_cutoff is not None:
-        text["truncation_cutoff"] = str(trunc_cutoff)
+    if cutoff is not None and cutoff > G.num_ws:
+        raise UserError(f"--trunc-cutoff={cutoff}: the network has {G.num_ws} layers")
+    label = parse_class(options.class_text, G.c_dim, snapshot.metadata.get("class_names"))
+    renderer = Renderer(G.to(device), device, label, options.trunc, cutoff, options.noise_mode, options.batch_size)
+    make_folder(options.outdir, "`outdir`")
+    text = {"network": Path(options.network).name, "network_hash": snapshot.hash}
+    text["truncation_psi"] = f"{options.trunc:g}"
+    if cutoff is not None:
+        text["truncation_cutoff"] = str(cutoff)
     if label is not None:
-        text["class"] = str(class_text)
-    return renderer, {**text, "noise_mode": noise_mode}
+        text["class"] = str(options.class_text)
+    return renderer, {**text, "noise_mode": options.noise_mode}
 
 
-def _check_modes(
-    seeds: list[int] | None,
-    projected_w: tuple[Path, ...],
-    grid: tuple[int, int | None] | None,
-    mix_rows: list[int] | None,
-    mix_cols: list[int] | None,
-    video: str | None,
-) -> Source:
+def _check_modes(options: Options) -> Source:
     """What to draw from; a grid with rows and columns needs no seeds and takes the first ones."""
-    if bool(mix_rows) != bool(mix_cols):
+    seeds, projected_w, grid = options.seeds, options.projected_w, options.grid
+    if bool(options.mix_rows) != bool(options.mix_cols):
         raise UserError("style mixing needs both --mix-rows and --mix-cols")
-    if mix_rows:
-        if seeds or projected_w or grid or video:
+    if options.mix_rows:
+        if seeds or projected_w or grid or options.video:
             raise UserError(
                 "--mix-rows has its own seeds and grid; leave out --seeds, --projected-w, --grid and --video"
             )
     elif seeds and projected_w:
         click.echo("note: --projected-w is given; --seeds has no effect", err=True)
     elif not seeds and not projected_w:
-        if grid is None or grid[1] is None or video:
+        if grid is None or grid[1] is None or options.video:
             raise UserError(
                 "say what to draw: --seeds=0-7, --projected-w=FILE, --grid=8x4 or --mix-rows and --mix-cols"
             )

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -9,17 +10,10 @@ import torch
 from tqdm import tqdm
 
 from dnnlib import UserError, make_folder
-from dnnlib.cli import (
-    SEED,
-    Command,
-    class_option,
-    device_option,
-    door,
-    network_option,
-    offline_option,
-    sha256_option,
-)
+from dnnlib.cli import SEED, Command, door
+from dnnlib.options import option, takes_options
 from generation.latents import parse_class
+from generation.options import NetworkOptions
 from projection import load_distance, project
 from projection.distance import Distance
 from projection.optimization import NOISE_INITS, SPACES, ProjectionResult, Step
@@ -28,52 +22,44 @@ from projection.targets import Target, find_targets, load_target
 from projection.video import Film
 from torch_utils.devices import choose_device
 from torch_utils.video import require_ffmpeg
-from training.snapshot import Snapshot, load_snapshot
+
+TARGETS, HOW = "What to project, and where to", "How"
+COUNT = click.IntRange(min=1)
+
+
+# fmt: off
+@dataclass(frozen=True, kw_only=True)
+class Options(NetworkOptions):
+    """What to project, and how."""
+
+    targets: tuple[str, ...] = option(
+        TARGETS, "Pictures, or folders of them; repeatable. They are cropped to their central square; align faces "
+        "first as the training data was (docs/projector.md names a tool).",
+        unit="PICTURE|DIR", flags=("--target",), required=True, multiple=True)
+    outdir: str = option(TARGETS, "For the files; with several targets a folder for each.", unit="DIR", required=True)
+    save_video: bool | None = option(TARGETS, "proj.mp4 of the optimisation.", bool, unset="if ffmpeg is there")
+    video_every: int = option(TARGETS, "Steps from frame to frame.", COUNT, 4, unit="STEPS")
+    space: str = option(
+        HOW, "One latent for all layers, or one for each: closer, but edits worse.", click.Choice(SPACES), "w")
+    noise_init: str = option(
+        HOW, "Noise maps to start from: the network's own, or random ones.", click.Choice(NOISE_INITS), "network")
+    num_steps: int = option(HOW, "Of the optimisation.", COUNT, 1000, unit="STEPS")
+    pti_steps: int = option(
+        HOW, "Then fit the network itself (pivotal tuning), for each target; 350 is usual.", click.IntRange(min=0), 0,
+        unit="STEPS")
+    distance: str = option(
+        HOW, "What is minimised: LPIPS (VGG16), several pixel scales (no download), or TorchScript.", str, "lpips",
+        unit="lpips|pixel|FILE")
+    seed: int = option(HOW, "Of everything random.", SEED, 303, unit="SEED")
+    batch: int = option(
+        HOW, "Targets optimised at once; the result does not depend on it.", COUNT, 8, unit="PICTURES")
+# fmt: on
 
 
 @click.command(cls=Command)
-@network_option
-@click.option("--target", "targets", required=True, multiple=True, metavar="PICTURE|DIR",
-              help="What to project; may be given several times. Pictures are cropped to their central square; align "
-              "faces first as the training data was (docs/projector.md names a tool).")  # fmt: skip
-@click.option("--outdir", required=True, metavar="DIR", help="For the files; with several targets a folder for each.")
-@click.option("--space", type=click.Choice(SPACES), default="w",
-              help="One latent for all layers, or one for each: closer, but edits worse.")  # fmt: skip
-@click.option("--noise-init", type=click.Choice(NOISE_INITS), default="network",
-              help="Noise maps to start from: the network's own, or new ones.")  # fmt: skip
-@click.option("--num-steps", type=click.IntRange(min=1), default=1000, help="Steps of the optimisation.")
-@click.option("--pti-steps", type=click.IntRange(min=0), default=0,
-              help="Then fit the network itself (pivotal tuning), for each target; 350 is usual.")  # fmt: skip
-@click.option("--distance", default="lpips", metavar="lpips|pixel|FILE",
-              help="What is minimised: LPIPS (VGG16), several pixel scales (no download), or TorchScript.")  # fmt: skip
-@class_option
-@click.option("--seed", type=SEED, default=303, help="Of everything random.")
-@click.option("--save-video", type=bool, metavar="BOOL", help="proj.mp4 of the optimisation  [if ffmpeg is there].")
-@click.option("--video-every", type=click.IntRange(min=1), default=4, help="Steps from frame to frame.")
-@click.option("--batch", type=click.IntRange(min=1), default=8,
-              help="Targets optimised at once; the result does not depend on it.")  # fmt: skip
-@device_option
-@sha256_option
-@offline_option
+@takes_options(Options)
 @door
-def main(
-    network: str,
-    targets: tuple[str, ...],
-    outdir: str,
-    space: str,
-    noise_init: str,
-    num_steps: int,
-    pti_steps: int,
-    distance: str,
-    class_text: str | None,
-    seed: int,
-    save_video: bool | None,
-    video_every: int,
-    batch: int,
-    device: str,
-    network_sha256: str | None,
-    offline: bool,
-) -> None:
+def main(options: Options) -> None:
     """Project pictures into the latent space of a trained network.
 
     For each target, --outdir gets target.png, proj.png, comparison.png, projected_w.npz (key w, for
@@ -85,49 +71,41 @@ def main(
       python projector.py --network=network.safetensors --target=face.png --outdir=out
       python projector.py --network=network.safetensors --target=faces/ --space=w+ --distance=pixel --outdir=out
     """  # noqa: D301 - click wants the character \\b
-    found = find_targets(targets)
-    if save_video is None:
-        save_video = _can_write_video()
-    elif save_video:
+    found = find_targets(options.targets)
+    save_video = _can_write_video() if options.save_video is None else options.save_video
+    if options.save_video:
         require_ffmpeg()
-    where = choose_device(device)
-    snapshot = load_snapshot(network, sha256=network_sha256, offline=offline)
+    device = choose_device(options.device)
+    snapshot = options.load()
     G = snapshot.generator
-    label = _label(snapshot, class_text)
+    if G.c_dim == 0 and options.class_text is not None:
+        raise UserError("--class: this network is not conditional; leave it out")
+    label = parse_class(options.class_text, G.c_dim, snapshot.metadata.get("class_names"))
     pictures = torch.stack([load_target(t.path, G.img_channels, G.img_resolution) for t in found])
-    measure = load_distance(distance, where, offline=offline)
-    folders = _make_folders(Path(outdir), found)
+    distance = load_distance(options.distance, device, offline=options.offline)
+    folders = _make_folders(Path(options.outdir), found)
 
+    how = {name: getattr(options, name) for name in ("space", "noise_init", "num_steps", "pti_steps", "seed")}
     settings = {
-        "network": Path(network).name, "network_hash": snapshot.hash, "space": space, "noise_init": noise_init,
-        "num_steps": num_steps, "pti_steps": pti_steps, "distance": measure.name, "class": class_text, "seed": seed,
+        "network": Path(options.network).name, "network_hash": snapshot.hash, **how, "distance": distance.name,
+        "class": options.class_text,
     }  # fmt: skip
     if not can_plot():
         click.echo("loss.png is left out: it needs matplotlib (pip install 'rooted-stylegan[projection]')", err=True)
-    for first in range(0, len(found), batch):
-        part = slice(first, first + batch)
+    for first in range(0, len(found), options.batch):
+        part = slice(first, first + options.batch)
         films = [Film(picture) for picture in pictures[part]] if save_video else []
-        with _progress(num_steps + pti_steps * len(found[part]), films, video_every) as report:
-            result = project(
-                G, pictures[part], c=label, space=space, noise_init=noise_init, num_steps=num_steps,
-                pti_steps=pti_steps, distance=measure, seed=seed, device=where, progress=report,
-            )  # fmt: skip
+        steps = options.num_steps + options.pti_steps * len(found[part])
+        with _progress(steps, films, options.video_every) as report:
+            c = None if label is None else label[0]
+            result = project(G, pictures[part], c=c, distance=distance, device=device, progress=report, **how)
         for i, target in enumerate(found[part]):
             write_outputs(
                 folders[first + i], result, i, pictures[first + i], {"target": target.path.name, **settings}, snapshot
             )
             if films:
                 films[i].write(folders[first + i] / "proj.mp4")
-            click.echo(_summary(target, result, i, measure, folders[first + i]))
-
-
-def _label(snapshot: Snapshot, name: str | None) -> torch.Tensor | None:
-    """The label [c_dim] of a class given by number, name or mixture."""
-    c_dim = snapshot.generator.c_dim
-    if c_dim == 0 and name is not None:
-        raise UserError("--class: this network is not conditional; leave it out")
-    label = parse_class(name, c_dim, snapshot.metadata.get("class_names"))
-    return None if label is None else label[0]
+            click.echo(_summary(target, result, i, distance, folders[first + i]))
 
 
 def _can_write_video() -> bool:

@@ -1,25 +1,35 @@
 """Style mixing under the flags of StyleGAN2-ADA's script; `generate.py --mix-rows --mix-cols` is the same thing."""
 
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import click
 
 from dnnlib.cli import Command, IntegerRanges, door
-from generate import network_options, prepare
+from dnnlib.options import option, takes_options
+from generate import MIX, DrawingOptions, prepare
+from generation.mixing import DEFAULT_LAYERS
 from generation.output import draw_mixing
 
 
+# fmt: off
+@dataclass(frozen=True, kw_only=True)
+class Options(DrawingOptions):
+    """What to mix."""
+
+    rows: list[int] = option(MIX, "Seeds that give the picture of each row.", IntegerRanges(), required=True)
+    cols: list[int] = option(MIX, "Seeds that give each column its styles.", IntegerRanges(), required=True)
+    layers: list[int] | None = option(
+        MIX, "Layers that are replaced.", IntegerRanges(), unset=DEFAULT_LAYERS, flags=("--styles",))
+# fmt: on
+
+
 @click.command(cls=Command)
-@network_options
-@click.option("--rows", type=IntegerRanges(), required=True, help="Seeds that give the picture of each row.")
-@click.option("--cols", type=IntegerRanges(), required=True, help="Seeds that give each column its styles.")
-@click.option("--styles", "layers", type=IntegerRanges(), help="Layers to replace  [0-6 or half].")
+@takes_options(Options)
 @door
-def main(rows: list[int], cols: list[int], layers: list[int] | None, outdir: Path, **options: Any) -> None:
+def main(options: Options) -> None:
     """Write a picture for each pair of row and column, and all of them in grid.png."""
-    renderer, text = prepare(outdir=outdir, **options)
-    click.echo(draw_mixing(renderer, text, rows, cols, layers, outdir))
+    renderer, text = prepare(options)
+    click.echo(draw_mixing(renderer, text, options.rows, options.cols, options.layers, options.outdir))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # torch is imported once it is known that something is to be 
 
 
 @click.command(cls=Command)
-@takes_options(TrainingOptions)
+@takes_options(TrainingOptions, filled=False)
 @door
 def main(options: TrainingOptions) -> None:
     """Train StyleGAN2-ADA with the logistic or the rooted logistic loss.

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from dnnlib.cli import NameList, Number, NumberList
-from dnnlib.options import option, options_of
+from dnnlib.options import GivenOptions, option
 
 COUNT, NATURAL = click.IntRange(min=1), click.IntRange(min=0)
 POSITIVE = Number(min=0, min_open=True)
@@ -24,7 +24,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 # fmt: off
 @dataclass(frozen=True)
-class ComparisonOptions:
+class ComparisonOptions(GivenOptions):
     """The options as they were given; None is not given. `train_flags` go to every train.py."""
 
     preset: str | None = option(WHAT, "Values for options not given: the built-in faces.", click.Choice(list(PRESETS)))
@@ -69,10 +69,8 @@ class ComparisonOptions:
     train_flags: tuple[str, ...] = ()
 
     def with_defaults(self) -> "ComparisonOptions":
-        """With the preset's values, then the defaults, for options that were not given."""
-        defaults = {name: entry.default for name, entry in options_of(type(self)).items()}
+        """With the preset's values, then the defaults, for options that were not given; flags after the preset's."""
         preset = PRESETS.get(self.preset or "", {})
-        given = {name: getattr(self, name) for name in defaults if getattr(self, name) is not None}
         flags = (*preset.get("train_flags", ()), *self.train_flags)
-        return dataclasses.replace(self, **{**defaults, **preset, **given, "train_flags": flags})
+        return dataclasses.replace(super().with_defaults(preset), train_flags=flags)
 # fmt: on

@@ -19,23 +19,6 @@ MOST_NUMBERS = 1_000_000  # in one list
 BOOL = {"type": bool, "is_flag": False, "flag_value": True, "metavar": "BOOL"}  # 1/0/yes/no, or nothing for yes
 SEED = click.IntRange(0, LARGEST_SEED)
 
-# Options of several commands, as decorators.
-network_option = click.option(
-    "--network",
-    required=True,
-    metavar="FILE|URL",
-    help="Snapshot or official pickle: file, https:// or hf://user/repo/file.",
-)
-sha256_option = click.option("--network-sha256", metavar="HEX", help="Refuse a network file with another SHA-256.")
-offline_option = click.option("--offline", is_flag=True, help="Fetch nothing; use files from before only.")
-device_option = click.option("--device", default="auto", metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")
-class_option = click.option(
-    "--class",
-    "class_text",
-    metavar="CLASS",
-    help="Index, name, or mixture as cat=0.7,dog=0.3; for conditional networks.",
-)
-
 
 def door(function: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate the body of a click command: a `UserError` becomes one line on stderr and exit status 2.

@@ -14,6 +14,8 @@ import click
 from dnnlib.cli import BOOL, Command, GroupedOption
 from dnnlib.errors import UserError
 
+NETWORK = "The network"  # a group of options
+
 
 @dataclass(frozen=True)
 class Option:
@@ -26,10 +28,10 @@ class Option:
         default: the value where nothing is given; None where that depends on something else.
         unset: in words, what holds then.
         unit: what the value is counted in, or what it names.
+        required, multiple: whether it has to be given, and whether it can be more than once (a tuple then).
         flags: as they are written; by default the field's name in click's way.
         free: whether it may differ from one session of the same work to the next.
         only_with: another option and the values of it that this one belongs to, any value if there are none.
-        multiple: whether it may be given several times, for a tuple.
     """
 
     group: str
@@ -38,10 +40,11 @@ class Option:
     default: Any = None
     unset: str = ""
     unit: str | None = None
+    required: bool = False
+    multiple: bool = False
     flags: tuple[str, ...] = ()
     free: bool = False
     only_with: tuple[str, ...] = ()
-    multiple: bool = False
 
     @property
     def text(self) -> str:
@@ -54,11 +57,17 @@ class Option:
     @property
     def shown_default(self) -> str:
         """The default for a reader; empty if there is none."""
+        if self.unset or self.default is None:
+            return self.unset
         if isinstance(self.default, bool):
             return "yes" if self.default else "no"
-        if isinstance(self.default, tuple):
-            return ",".join(map(str, self.default))
-        return self.unset if self.default is None else f"{self.default}".removesuffix(".0")
+        text = ",".join(map(str, self.default)) if isinstance(self.default, tuple) else f"{self.default}"
+        return text.removesuffix(".0")
+
+    @property
+    def text_with_default(self) -> str:
+        """For the help, which has one column."""
+        return f"{self.text.removesuffix('.')} [{self.shown_default}]." if self.shown_default else self.text
 
     @property
     def choices(self) -> tuple[str, ...]:
@@ -102,7 +111,8 @@ def check_together(given: Any, chosen: Any) -> None:
         UserError: names both options.
     """
     for name, entry in options_of(type(given)).items():
-        if not entry.only_with or not getattr(given, name):
+        value = getattr(given, name)
+        if not entry.only_with or value is None or value is False:
             continue
         other, *words = entry.only_with
         value = getattr(chosen, other)
@@ -111,20 +121,44 @@ def check_together(given: Any, chosen: Any) -> None:
             raise UserError(f"`{name}` belongs to {wanted}; give that, or leave `{name}` out")
 
 
-def takes_options(cls: type) -> Callable[[Callable[[Any], Any]], Callable[..., Any]]:
-    """Decorate the body of a click command that takes one argument: the options as an instance of `cls`."""
+@dataclass(frozen=True)
+class GivenOptions:
+    """Options as they were given, None where they were not; the base of those that have presets."""
+
+    def given(self) -> dict[str, Any]:
+        """The values that were given."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    def filled(self, **values: Any) -> Any:
+        """With `values` for options that were not given."""
+        return dataclasses.replace(self, **{**values, **self.given()})
+
+    def with_defaults(self, preset: dict[str, Any] | None = None) -> Any:
+        """With the preset's values, then the defaults, for options that were not given."""
+        defaults = {name: entry.default for name, entry in options_of(type(self)).items()}
+        return self.filled(**defaults | (preset or {}))
+
+
+def takes_options(cls: type, *, filled: bool = True) -> Callable[[Callable[[Any], Any]], Callable[..., Any]]:
+    """Decorate the body of a click command that takes one argument: the options as an instance of `cls`.
+
+    `filled`: whether those that are not given have their defaults, or are None.
+    """
+    options = options_of(cls)
+    defaults = {name: entry.default for name, entry in options.items()} if filled else {}
 
     def decorate(function: Callable[[Any], Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def command(**values: Any) -> Any:
-            return function(cls(**values))
+            given = {name: value for name, value in values.items() if value is not None}
+            return function(cls(**defaults | given))
 
-        for name, entry in reversed(options_of(cls).items()):
-            kind = {"type": entry.type, "metavar": entry.unit, "multiple": entry.multiple}
-            kind = BOOL if entry.type is bool else kind
-            shown = f" [{entry.shown_default}]" if entry.shown_default else ""
-            text = f"{entry.text.removesuffix('.')}{shown}."
-            command = click.option(*entry.flags, name, cls=GroupedOption, group=entry.group, help=text, **kind)(command)
+        for name, entry in reversed(options.items()):
+            kind = BOOL if entry.type is bool else {"type": entry.type, "metavar": entry.unit}
+            command = click.option(
+                *entry.flags, name, cls=GroupedOption, group=entry.group, help=entry.text_with_default,
+                show_default=False, required=entry.required, multiple=entry.multiple, **kind,
+            )(command)  # fmt: skip
         return command
 
     return decorate
@@ -152,3 +186,14 @@ def markdown(cls: type) -> str:
         flags = "`, `".join((*entry.flags[:-1], f"{entry.flags[-1]}={value}")).replace("|", "\\|")
         lines.append(f"| `{flags}`{' *' if entry.free else ''} | {entry.shown_default} | {entry.text} |")
     return "\n".join(lines).strip()
+
+
+# fmt: off
+@dataclass(frozen=True, kw_only=True)
+class NetworkFileOptions:
+    """Options of every command that loads networks."""
+
+    network_sha256: str | None = option(NETWORK, "Refuse a network file with another SHA-256.", unit="HEX")
+    offline: bool = option(NETWORK, "Fetch nothing; use files from before only.", bool, False)
+    device: str = option(NETWORK, "Where to compute: auto, cpu, cuda, cuda:N or mps.", str, "auto", unit="NAME")
+# fmt: on

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,17 +29,17 @@ WITHOUT_DETECTOR = "swd"
 class Request:
     """What of the command line's options is no setting of the evaluation; see its help."""
 
-    networks: tuple[str, ...] = ()
-    run_dir: str | None = None
-    which: str = "all"
-    real: str | None = None
-    fake: str | None = None
-    names: tuple[str, ...] = ()
-    data: str | None = None
-    mirror: bool | None = None
-    network_sha256: str | None = None
-    progress: bool = True
-    settings: EvaluationSettings = field(default_factory=EvaluationSettings)
+    networks: tuple[str, ...]
+    run_dir: str | None
+    which: str
+    real: str | None
+    fake: str | None
+    names: tuple[str, ...]
+    data: str | None
+    mirror: bool | None
+    network_sha256: str | None
+    progress: bool
+    settings: EvaluationSettings
 
     def __post_init__(self) -> None:
         for name in self.names:

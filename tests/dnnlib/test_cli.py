@@ -6,8 +6,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from dnnlib import UserError
-from dnnlib.cli import Command, IntegerRanges, Number, door
+from dnnlib import UserError, renamed
+from dnnlib.cli import Command, IntegerRanges, Number, Size, door
+from dnnlib.seeds import check_seed
 
 
 @click.command(cls=Command)
@@ -113,3 +114,45 @@ def test_one_process_tells_for_all_what_all_know(monkeypatch, rank, lines):
     assert result.exit_code == 2
     assert result.stderr.count("\n") == lines
     assert CliRunner().invoke(command, ["--size=0"]).stderr.count("\n") == 1
+
+
+@click.command(cls=Command)
+@click.option("--image-data", "path", metavar="PATH")
+@click.option("--size", type=Size())
+@click.option("--square", type=Size("square"))
+@click.option("--cells", type=Size("columns"))
+@click.option("--wrong", type=bool)
+@door
+def flagged(path, size, square, cells, wrong):
+    """A command whose library has other names than it."""
+    if wrong:
+        with renamed(folder="path"):
+            raise UserError("`folder`: give `batch_gpu`=1, or run `pip install x`", everywhere=True)
+    click.echo([size, square, cells])
+
+
+def test_arguments_of_a_library_are_told_as_the_commands_flags():
+    told = CliRunner().invoke(flagged, ["--wrong=1"]).stderr
+    assert told == "error: --image-data: give --batch-gpu=1, or run `pip install x`\n"
+
+
+def test_renaming_keeps_the_error():
+    with pytest.raises(UserError, match=r"^`data` and `seed`$") as caught, renamed(path="data"):
+        raise UserError("`path` and `seed`", everywhere=True)
+    assert caught.value.everywhere
+
+
+def test_sizes():
+    result = CliRunner().invoke(flagged, ["--size=8x4", "--square=64", "--cells=3"])
+    assert result.stdout == "[(8, 4), (64, 64), (3, None)]\n"
+    for value in ("8", "0x4", "8x", "x4", "8x4x2", "-1x4", "9" * 5000 + "x1", "²x4"):
+        result = CliRunner().invoke(flagged, [f"--size={value}"])
+        assert result.exit_code == 2
+        assert f"'{value}' is not a size such as 8x4" in result.stderr
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32])
+def test_seeds(seed):
+    check_seed(2**32 - 1)
+    with pytest.raises(UserError, match=f"^`seeds`={seed} is out of range; give a number from 0 to 4294967295$"):
+        check_seed(seed, "seeds")

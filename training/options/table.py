@@ -4,14 +4,12 @@ The command line, its help, the defaults of `training.config` and the tables of 
 (`python -m training.options.document`) are made from it.
 """
 
-import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 import click
 
 from dnnlib.cli import SEED, NameList, Number, Size
-from dnnlib.options import check_choices, option, options_of
+from dnnlib.options import GivenOptions, check_choices, option
 from training.options.keep import Keep, KeepRule
 from training.options.presets import CFGS, PRESETS, BaseConfig
 
@@ -27,7 +25,7 @@ AUGMENTATION, TRANSFER, REPORTS, MACHINE = "Augmentation", "Transfer", "Reports"
 
 # fmt: off
 @dataclass(frozen=True)
-class TrainingOptions:
+class TrainingOptions(GivenOptions):
     """The options as they were given; None is not given."""
 
     data: str | None = option(DATA, "Training images: folder or zip.", unset="100 faces", unit="PATH", free=True)
@@ -143,20 +141,11 @@ class TrainingOptions:
     def __post_init__(self) -> None:
         check_choices(self)
 
-    def given(self) -> dict[str, Any]:
-        """The values that were given."""
-        return {name: value for name, value in vars(self).items() if value is not None}
-
-    def filled(self, **values: Any) -> "TrainingOptions":
-        """With `values` for options that were not given."""
-        return dataclasses.replace(self, **{**values, **self.given()})
-
     def with_defaults(self) -> "TrainingOptions":
         """With the preset's values, then the defaults, for options that were not given."""
-        return self.filled(**PRESETS[self.preset].options if self.preset else {}).filled(**_DEFAULTS)
+        return super().with_defaults(PRESETS[self.preset].options if self.preset else None)
 # fmt: on
 
 
-_DEFAULTS = {name: entry.default for name, entry in options_of(TrainingOptions).items()}
-DEFAULTS = TrainingOptions(**_DEFAULTS)
+DEFAULTS = TrainingOptions().with_defaults()
 """The value of each option where nothing is given; None where it depends on the data, the machine or other options."""

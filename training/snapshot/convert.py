@@ -15,7 +15,7 @@ import click
 import torch
 
 from dnnlib import UserError, atomic_write, first_line
-from dnnlib.cli import Command, Number, door, sha256_option
+from dnnlib.cli import Command, Number, door
 from training.snapshot.build import build_network
 from training.snapshot.export_onnx import export_onnx
 from training.snapshot.load import find_network, is_torch_archive, load_snapshot
@@ -94,7 +94,7 @@ def _is_state(value: Any) -> bool:
 @click.option("--trunc", type=Number(), default=1.0, help="ONNX: truncation psi, fixed in the file.")
 @click.option("--trunc-cutoff", type=click.IntRange(min=0), help="ONNX: truncate the first so many layers only.")
 @click.option("--opset", type=click.IntRange(min=1), help="ONNX: version  [highest of the installed onnxruntime].")
-@sha256_option
+@click.option("--network-sha256", metavar="HEX", help="Refuse a source with another SHA-256.")
 @door
 def main(
     source: str,
