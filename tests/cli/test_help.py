@@ -2,6 +2,7 @@
 
 import importlib
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -14,6 +15,7 @@ DOORS = {
     "projector": "Options",
     "calc_metrics": "Options",
     "dataset_tool": "Options",
+    "compare": "ComparisonOptions",
 }
 
 
@@ -22,7 +24,9 @@ def test_the_command_line_and_its_help_are_the_table(door):
     module = importlib.import_module(door)
     options = options_of(getattr(module, DOORS[door]))
     text = " ".join(CliRunner().invoke(module.main, ["--help"], terminal_width=2000).stdout.split())
-    parameters = {parameter.name: parameter.opts for parameter in module.main.params}
+    parameters = {
+        parameter.name: parameter.opts for parameter in module.main.params if isinstance(parameter, click.Option)
+    }
     assert parameters == {name: list(entry.flags) for name, entry in options.items()}
     for entry in options.values():
         assert all(flag in text for flag in entry.flags)
