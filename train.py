@@ -12,6 +12,7 @@ import click
 
 from dnnlib import UserError
 from dnnlib.cli import CONTINUE_STATUS, Command, door, in_flags
+from dnnlib.console import report_lost_console
 from dnnlib.options import takes_options
 from training.options import DEFAULTS, TrainingOptions
 from training.options.keep import Keep
@@ -85,6 +86,7 @@ def _run(options: TrainingOptions, world: "World", watch: "Watch") -> int:
                 )
             return 0
         watch.report = session.run.record
+        report_lost_console(lambda line: session.run.record(f"warning: {line}; the run goes on"))
         training = None
         try:
             config, run = session.config, session.run
@@ -104,6 +106,7 @@ def _run(options: TrainingOptions, world: "World", watch: "Watch") -> int:
             _record_failure(session.run, world, watch)
             raise
         finally:
+            report_lost_console(None)
             session.run.unlock()
     if world.is_main:
         reason = stop.reason or "another process was asked to"

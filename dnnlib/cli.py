@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from dnnlib.console import outlast_console
 from dnnlib.errors import UserError
 from dnnlib.seeds import LARGEST_SEED
 
@@ -59,6 +60,11 @@ class Command(click.Command):
     def __init__(self, *args: Any, context_settings: dict[str, Any] | None = None, **kwargs: Any) -> None:
         settings = {"show_default": True, "max_content_width": 110, **(context_settings or {})}
         super().__init__(*args, context_settings=settings, **kwargs)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command; who reads its output may go away meanwhile."""
+        outlast_console()
+        return super().main(*args, **kwargs)
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Parse the options; a mistake in them is told and ends the program with status 2."""

@@ -57,6 +57,8 @@ def read_json(path: str | os.PathLike) -> Any:
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise UserError(f"cannot read {path} (it is nested too deeply)") from error
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {path} ({getattr(error, 'strerror', None) or error})") from error
 
@@ -141,6 +143,6 @@ def _records(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return record if isinstance(record, dict) else None

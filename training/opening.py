@@ -18,7 +18,7 @@ def open_run_dir(config: TrainingConfig, *, outdir: Path | None, run_dir: Path |
     Args:
         config: the run.
         outdir: parent folder; the newest unfinished run of the same configuration in it is continued,
-            else a folder with the next number is made.
+            else a folder with the next number is made. A run that another process holds is not begun again.
         run_dir: the exact folder instead; one that holds another configuration is refused.
         new: make a new folder even if there is an unfinished run.
 
@@ -28,8 +28,14 @@ def open_run_dir(config: TrainingConfig, *, outdir: Path | None, run_dir: Path |
     if run_dir is not None:
         run = RunDir(run_dir)
         make_folder(run.path, "`run_dir`")
+        foreign = run.foreign()
+        if foreign:
+            raise UserError(
+                f"`run_dir`={run.path} is no run directory, but holds {', '.join(foreign[:3])}, which a run would "
+                "write over; move them or choose another folder"
+            )
         if not run.lock():
-            raise UserError(f"another process is training in {run.path}; wait for it or choose another `run_dir`")
+            raise UserError(f"{run.holder()} is training in {run.path}; wait for it or choose another `run_dir`")
         if run.has_begun:
             _check_same(run, config)
         else:
@@ -39,7 +45,12 @@ def open_run_dir(config: TrainingConfig, *, outdir: Path | None, run_dir: Path |
     make_folder(outdir, "`outdir`")
     for path in [] if new else sorted(_numbered(outdir), reverse=True):
         run = RunDir(path)
-        if run.state is not State.FINISHED and _holds(path, config) and run.lock():
+        if run.state is not State.FINISHED and _holds(path, config):
+            if not run.lock():
+                raise UserError(
+                    f"{run.holder()} is training this run in {path}; wait for it or end it, then the same command "
+                    "goes on from its checkpoint; `new` begins another"
+                )
             return run
     # Two commands may start at once: a folder is whose who made and locked it.
     number = 1 + max(_numbered(outdir).values(), default=-1)

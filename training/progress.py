@@ -40,14 +40,14 @@ class Progress:
 
 
 class StopRequest:
-    """Turns SIGINT, SIGTERM, SIGUSR1 and a time limit into a question that the loop asks.
+    """Turns SIGINT, SIGTERM, SIGUSR1, SIGHUP and a time limit into a question that the loop asks.
 
     The first signal lets the current step end, so that the state can be saved; a second one ends the
     process at once. Signals within half a second count as one, as a terminal and a launcher may both deliver
     the same. Use it as a context manager in the main thread.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
     def __init__(self, max_hours: float | None = None) -> None:
         self._deadline = None if max_hours is None else time.monotonic() + max_hours * 3600
@@ -57,7 +57,10 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._handle) for number in self.SIGNALS}
+            for number in self.SIGNALS:
+                # nohup and disown ignore the end of the connection: the run is to go on.
+                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: Any) -> None:

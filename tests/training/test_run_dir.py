@@ -140,7 +140,7 @@ def test_going_on_forgets_what_came_after_the_checkpoint(tmp_path):
     for name in ("stats.jsonl", "metric-swd.jsonl"):
         with open(tmp_path / name, "a") as stream:
             stream.write('{"Progress/kimg": {"num"')
-    (tmp_path / ".checkpoint-000003000.safetensors.x.tmp").touch()
+    (tmp_path / ".checkpoint-000003000.safetensors.k2j3h4_a.tmp").touch()
     assert run.nimg() == 3000
     run.rewind(2000)
     assert run.nimg() == 2000
@@ -158,3 +158,47 @@ def test_options_of_what_is_no_run(tmp_path):
     (tmp_path / "training_options.json").write_text("{")
     with pytest.raises(UserError, match=r"^cannot read .*training_options\.json \("):
         RunDir(tmp_path).options()
+
+
+@pytest.mark.parametrize(
+    "name", ["log.txt", "reals.png", "events.out.tfevents.1", "network-snapshot-000004.safetensors", "best.json"]
+)
+def test_a_folder_with_files_in_the_way_is_refused_and_left_alone(tiny, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match=rf"is no run directory, but holds {name}, which a run would write over"):
+        open_run_dir(tiny.config(), outdir=None, run_dir=tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "mine")]
+
+
+def test_only_files_with_a_runs_names_are_ever_removed(tiny, tmp_path):
+    mine = [".draft.tmp", "notes.md", "fakes.png", "checkpoint-1.safetensors", ".log.txt.bak", "stats.jsonl.old"]
+    for name in mine:
+        (tmp_path / name).write_text("mine")
+    outside = tmp_path.parent / f"{tmp_path.name}-outside"
+    outside.write_text("not mine to remove")
+    run = open_run_dir(tiny.config(), outdir=None, run_dir=tmp_path)
+    leftover = tmp_path / f".{names.STATS}.abc123_x.tmp"
+    for link in (tmp_path / FAKES.name(0), leftover):
+        link.symlink_to(outside)
+    run.rewind(0)
+    assert not leftover.is_symlink()
+    run.discard()
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(mine)
+    assert outside.read_text() == "not mine to remove"
+
+
+def test_a_run_that_another_process_holds_is_not_begun_again(tiny, tmp_path):
+    config = tiny.config()
+    held = open_run_dir(config, outdir=tmp_path, run_dir=None)
+    with pytest.raises(UserError, match=r"process \d+ on .* is training this run in .*00000-.*`new` begins another"):
+        open_run_dir(config, outdir=tmp_path, run_dir=None)
+    assert [path.name for path in tmp_path.iterdir()] == [held.path.name]
+    other = open_run_dir(config, outdir=tmp_path, run_dir=None, new=True)
+    assert other.path.name.startswith("00001-")
+
+
+def test_a_damaged_run_beside_it_does_not_stop_a_new_one(tiny, tmp_path):
+    for number, text in enumerate(["[]", "{", '{"loss": 5}', '{"total_kimg": {}}', "\x00", "[" * 5000]):
+        (tmp_path / f"{number:05d}-old").mkdir()
+        (tmp_path / f"{number:05d}-old" / names.OPTIONS).write_text(text)
+    assert open_run_dir(tiny.config(), outdir=tmp_path, run_dir=None).path.name.startswith("00006-")

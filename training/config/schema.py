@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dnnlib import UserError
+from dnnlib.typed import fits, type_name
 from rooted import AdversarialLoss
 from training.networks import DiscriminatorConfig, GeneratorConfig
 from training.options import DEFAULTS, TrainingOptions
@@ -233,9 +234,18 @@ def _build(cls: type, values: Any, where: str) -> Any:
             value = _loss(value)
         elif dataclasses.is_dataclass(types[name]):
             value = _build(types[name], value, f"{where}{name}.")
+        elif not fits(value, types[name]):
+            raise UserError(f"training_options.json: '{where}{name}' should be {type_name(types[name])}")
         elif isinstance(value, list):
             value = tuple(value)
         arguments[name] = value
+    missing = [
+        entry.name
+        for entry in dataclasses.fields(cls)
+        if entry.default is entry.default_factory is dataclasses.MISSING and entry.name not in arguments
+    ]
+    if missing:
+        raise UserError(f"training_options.json: '{where}{missing[0]}' is missing")
     return cls(**arguments)
 
 

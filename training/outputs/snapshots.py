@@ -1,6 +1,5 @@
 """The networks that a run leaves: written, the best one kept apart, old ones removed."""
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -73,8 +72,8 @@ class Snapshots:
             kept = kept + [entry for entry in measured[: self._keep_best] if entry not in kept]
         for entry in entries:
             if entry not in kept:
-                with contextlib.suppress(FileNotFoundError):
-                    (self._run.path / entry["file"]).unlink()
+                # By the name that this program gives, whatever a checkpoint says.
+                (self._run.path / SNAPSHOTS.name(entry["nimg"])).unlink(missing_ok=True)
         self._progress.snapshots = [entry for entry in entries if entry in kept]
 
 

@@ -3,6 +3,8 @@
 import contextlib
 import enum
 import fcntl
+import os
+import socket
 import sys
 import time
 from pathlib import Path
@@ -46,6 +48,12 @@ class RunDir:
         """Whether this is the folder of a run: it has options."""
         return (self.path / names.OPTIONS).is_file()
 
+    def foreign(self) -> list[str]:
+        """The files in the way of a run that is to begin here: they have names of a run's, but no run wrote them."""
+        if self.has_begun:
+            return []
+        return sorted(path.name for path in self.path.iterdir() if names.is_ours(path.name))
+
     @property
     def can_continue(self) -> bool:
         """Whether there is a checkpoint to go on from."""
@@ -81,7 +89,7 @@ class RunDir:
             UserError: the folder cannot be written.
         """
         try:
-            stream = open(self.path / names.LOCK, "w")  # noqa: SIM115 - held until `unlock`
+            stream = open(self.path / names.LOCK, "a+")  # noqa: SIM115 - held until `unlock`
         except OSError as error:
             raise UserError(
                 f"the run directory {self.path} cannot be written ({error.strerror}); "
@@ -90,10 +98,21 @@ class RunDir:
         for _ in range(_LOCK_ATTEMPTS):
             if _try_lock(stream, fcntl.LOCK_EX):
                 self._lock = stream
+                stream.truncate(0)
+                stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+                stream.flush()
                 return True
             time.sleep(0.01)
         stream.close()
         return False
+
+    def holder(self) -> str:
+        """Who trains here, as the lock tells it."""
+        with contextlib.suppress(OSError, ValueError):
+            text = (self.path / names.LOCK).read_text(encoding="utf-8")[:200].strip()
+            if text.startswith("process ") and text.isprintable():
+                return text
+        return "another process"
 
     def unlock(self) -> None:
         """Free the lock."""
@@ -140,7 +159,10 @@ class RunDir:
         """
         if not self.has_begun:
             raise UserError(f"{self.path} is not a run directory: it has no {names.OPTIONS}")
-        return read_json(self.path / names.OPTIONS)
+        options = read_json(self.path / names.OPTIONS)
+        if not isinstance(options, dict):
+            raise UserError(f"{self.path / names.OPTIONS} is damaged: it holds no object")
+        return options
 
     def write_options(self, options: dict[str, Any]) -> None:
         """Write down what the run is."""
@@ -177,8 +199,9 @@ class RunDir:
         What was being written when an earlier session was killed is removed, so are the lines of later images: they
         will be written again. Results of calc_metrics.py stay.
         """
-        for path in self.path.glob(names.LEFTOVERS):
-            path.unlink(missing_ok=True)
+        for path in self.path.iterdir():
+            if names.is_leftover(path.name):
+                path.unlink(missing_ok=True)
         (self.path / names.DIVERGED).unlink(missing_ok=True)
         kimg = nimg / 1e3 + 1e-6
         keep_records(self.path / names.STATS, lambda line: line["Progress/kimg"]["mean"] <= kimg)
@@ -190,9 +213,8 @@ class RunDir:
 
     def discard(self) -> None:
         """Remove what a run that never made a step has left here, and the folder if nothing else is in it."""
-        for pattern in (names.LOCK, names.LEFTOVERS, names.OPTIONS, names.LOG, names.EVENTS, names.REALS,
-                        names.FAKES_INIT):  # fmt: skip
-            for path in self.path.glob(pattern):
+        for path in self.path.iterdir():
+            if path.name == names.LOCK or names.is_ours(path.name) or names.is_leftover(path.name):
                 path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.path.rmdir()

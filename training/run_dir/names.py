@@ -12,8 +12,7 @@ FAKES_INIT = "fakes_init.png"
 BEST, BEST_RECORD = "best.safetensors", "best.json"
 FINISHED, DIVERGED = "finished.json", "diverged.json"
 LOCK = ".lock"
-LEFTOVERS = ".*.tmp"  # of `dnnlib.atomic_write`
-EVENTS = "events.out.tfevents.*"
+EVENTS = "events.out.tfevents."
 
 
 @dataclass(frozen=True)
@@ -45,6 +44,30 @@ class Numbered:
 
 SNAPSHOTS = Numbered("network-snapshot-", ".safetensors", others=(".pkl",))  # the reference's are pickles
 FAKES = Numbered("fakes", ".png")
+
+
+_FIXED = (OPTIONS, LOG, STATS, REALS, FAKES_INIT, BEST, BEST_RECORD, FINISHED, DIVERGED)
+_OURS = "|".join(
+    [
+        *map(re.escape, _FIXED),
+        rf"{re.escape(EVENTS)}[^/]*",
+        r"metric-[^/]+\.jsonl",
+        r"network-snapshot-\d{6,}\.safetensors",
+        r"fakes\d{6,}\.png",
+        r"checkpoint-\d{9,}\.safetensors(\.damaged)?",
+    ]
+)
+
+
+def is_ours(name: str) -> bool:
+    """Whether a run writes files of this name; of no other may one be removed or written over."""
+    return re.fullmatch(_OURS, name) is not None
+
+
+def is_leftover(name: str) -> bool:
+    """Whether this is what a killed `dnnlib.atomic_write` or `copy_whole` leaves of such a file."""
+    match = re.fullmatch(r"\.(.+?)(\.[a-z0-9_]{8})?\.tmp", name)
+    return match is not None and is_ours(match[1])
 
 
 def metric_file(metric: str) -> str:
