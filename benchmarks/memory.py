@@ -70,7 +70,7 @@ def _one_step(options: dict[str, Any], device: str, sender: Any) -> None:
         parameters = count_parameters(config)
         if options.get("aug") != "noaug":
             training.augment.p.fill_(0.5)
-        training._step()
+        training.step()
         expected = memory.estimate(config, parameters)
         sender.send(
             {

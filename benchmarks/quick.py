@@ -77,7 +77,7 @@ def training_step(precision: str) -> Callable[[torch.device], str]:
             return "left out: this processor does not multiply bfloat16 natively"
         run = build(resolution(device), BATCH, precision, device.type, cuda_graphs=False)
         with use_implementation("native" if device.type == "cuda" else "auto"):
-            run._step()
+            run.step()
         assert run.G_opt.skipped + run.D_opt.skipped == 0, "a gradient is not finite"
         assert all(parameter.isfinite().all() for parameter in run.G_ema.parameters())
         return f"{resolution(device)} x {resolution(device)}, {run.config.precision.dtype}"
@@ -88,7 +88,7 @@ def training_step(precision: str) -> Callable[[torch.device], str]:
 def agreement(device: torch.device) -> str:
     """The gradients of all phases with and without the kernels."""
     run = build(resolution(device), BATCH, "fp32", device.type, cuda_graphs=False)
-    batch, worst = run._real_batch(), 0.0
+    batch, worst = run.real_batch(), 0.0
     for phase in run.phases:
         gradients = []
         for choice in ("auto", "torch"):
@@ -111,7 +111,7 @@ def graphs(device: torch.device) -> str:
     run, lines = build(resolution(device), BATCH, "bf16", device.type, cuda_graphs=True), []
     run.runner._log = lines.append
     for _ in range(2):
-        run._step()
+        run.step()
     assert not lines, lines[0]
     assert run.G_opt.skipped + run.D_opt.skipped == 0, "a gradient is not finite"
     return f"graphs of {', '.join(run.runner._graphs)}"
@@ -123,13 +123,13 @@ def continuation(device: torch.device) -> str:
     from training.training_loop import Housekeeping, TrainingRun
 
     run = build(resolution(device), BATCH, "fp32", device.type, cuda_graphs=False)
-    run._step()
+    run.step()
     run.checkpoints.save(run.progress.nimg)
     again = TrainingRun(run.config, run.dataset, run.run, World(), Housekeeping(progress_bar=False))
     assert again.continued
     before = flat(again.G)
-    run._step()
-    again._step()
+    run.step()
+    again.step()
     there, here = flat(run.G), flat(again.G)
     difference = float((there - here).norm() / (there - before).norm())
     assert difference < 0.1, f"the next steps differ by {difference:.2g} of their length"

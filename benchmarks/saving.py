@@ -35,10 +35,10 @@ def main(repeats: int, preset: str, steps: int, outdir: str | None) -> None:
         training = TrainingRun(config, dataset, RunDir(Path(folder)), World(), Housekeeping(progress_bar=False))
         networks = {"G": training.G, "D": training.D, "G_ema": training.G_ema}
         for _ in range(min(steps, 4)):
-            training._step()
-        step = _median(training._step, steps)
+            training.step()
+        step = _median(training.step, steps)
         checkpoint = _median(lambda: training.checkpoints.save(training.progress.nimg), repeats)
-        snapshot = _median(lambda: training.snapshots.write(networks, 0.0), repeats)
+        snapshot = _median(lambda: training.reports.snapshots.write(networks, 0.0), repeats)
         size = max(path.stat().st_size for path in Path(folder).glob("checkpoint-*"))
         training._close()
     interval = 60 * Housekeeping().checkpoint_minutes

@@ -100,7 +100,7 @@ def measure(
     keep_freed_memory()
     run = build(resolution, batch, precision, device, cuda_graphs)
     config = run.config
-    real: Batch = run._real_batch()
+    real: Batch = run.real_batch()
     # What a captured graph executes cannot be counted; an eager run does the same work.
     eager = build(resolution, batch, precision, device, cuda_graphs=False) if cuda_graphs else run
     phases = {}

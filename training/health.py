@@ -83,6 +83,15 @@ class HealthMonitor:
         self._active = state["active"]
 
 
+def what_diverged(stats: Mapping[str, Summary]) -> str:
+    """What there is to see when too many steps in a row were skipped: gradients, and what was not finite."""
+    return "; ".join(
+        f"{name}: {summary.nonfinite} non-finite values" if summary.nonfinite else f"{name} mean {summary.mean:.3g}"
+        for name, summary in stats.items()
+        if summary.nonfinite or name.startswith("Gradient/")
+    )
+
+
 def _logits_apart(stats: Mapping[str, Summary]) -> str:
     real, fake = stats.get("Loss/scores/real"), stats.get("Loss/scores/fake")
     if real is None or fake is None or not abs(real.mean - fake.mean) > _LOGIT_GAP:

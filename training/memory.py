@@ -69,16 +69,16 @@ def peak_bytes(device: torch.device) -> float:
     return kilobytes * 1024.0
 
 
-def comparison(expected: float, used: float) -> tuple[str, bool]:
-    """A line about the memory that the first step took beside what was expected, and whether it is a warning."""
+def comparison(expected: float, used: float) -> str:
+    """A line about the memory that the first step took beside what was expected, or a warning."""
     text = f"memory: {used / 2**30:.1f} GiB used at most in the first step, {expected / 2**30:.1f} GiB were expected"
     if used <= _TOLERANCE * expected:
-        return text, False
-    return f"{text}; if it grows too large for this machine, lower --batch-gpu", True
+        return text
+    return f"warning: {text}; if it grows too large for this machine, lower --batch-gpu"
 
 
-def advice(config: TrainingConfig, parameters: int, device: torch.device, sharing: int = 1) -> tuple[str, bool]:
-    """A line about the expected memory, and whether it is a warning.
+def advice(config: TrainingConfig, parameters: int, device: torch.device, sharing: int = 1) -> str:
+    """A line about the expected memory, or a warning.
 
     Call it before the networks are made: what they take must not count twice. `sharing` processes of the run share
     the memory of the machine, where the device is its processor.
@@ -91,9 +91,9 @@ def advice(config: TrainingConfig, parameters: int, device: torch.device, sharin
         f"{available / 2**30:.1f} GiB free"
     )
     if needed <= available:
-        return text, False
+        return text
     fitting = expected.fitting_batch_gpu(available, config.batch_size // config.num_gpus)
     remedy = (
         f"--batch-gpu={fitting} should fit" if fitting else "not even one image fits; lower --cbase or the resolution"
     )
-    return f"{text}: {remedy}", True
+    return f"warning: {text}: {remedy}"

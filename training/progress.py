@@ -1,9 +1,11 @@
-"""How far a run has come, and what makes it stop before its end."""
+"""How far a run has come, where its time went, and what makes it stop before its end."""
 
+import contextlib
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,8 +18,10 @@ class Progress:
 
     Attributes:
         nimg: real images shown so far; tick: reports so far; tick_nimg: `nimg` at the last report.
-        elapsed: seconds of training in all sessions; snapshot_nimg: `nimg` at the last network snapshot.
-        best: metric name, value and nimg of the best snapshot.
+        elapsed: seconds in all sessions; tick_elapsed: those at the last report.
+        maintenance: seconds since then, or in it, that were not spent on steps.
+        best: metric name, value, nimg and file of the best snapshot.
+        snapshots: file, nimg and value of those that are kept.
     """
 
     nimg: int = 0
@@ -29,6 +33,20 @@ class Progress:
     best: dict[str, Any] = field(default_factory=dict)
     snapshots: list[dict[str, Any]] = field(default_factory=list)
 
+    def tick_seconds(self) -> dict[str, float]:
+        """Seconds since the last report, in all and for 1000 images, both without maintenance; and those of that.
+
+        The maintenance in a report counts to the next one.
+        """
+        seconds = self.elapsed - self.tick_elapsed - self.maintenance
+        kimg = (self.nimg - self.tick_nimg) / 1e3
+        return {"sec_per_tick": seconds, "sec_per_kimg": seconds / kimg, "maintenance_sec": self.maintenance}
+
+    def end_tick(self) -> None:
+        """Begin the next interval between two reports."""
+        self.tick += 1
+        self.tick_nimg, self.tick_elapsed, self.maintenance = self.nimg, self.elapsed, 0.0
+
     def state_dict(self) -> dict[str, Any]:
         """All counters."""
         return asdict(self)
@@ -37,6 +55,28 @@ class Progress:
         """Take up what `state_dict` gave."""
         for name, value in state.items():
             setattr(self, name, value)
+
+
+class Clock:
+    """Counts the time of a session into the progress of its run."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._last = time.monotonic()
+
+    def lap(self) -> float:
+        """Count the time since the last call, and return it in seconds."""
+        now = time.monotonic()
+        seconds, self._last = now - self._last, now
+        self._progress.elapsed += seconds
+        return seconds
+
+    @contextlib.contextmanager
+    def maintenance(self) -> Iterator[None]:
+        """In this block no step is made."""
+        self.lap()
+        yield
+        self._progress.maintenance += self.lap()
 
 
 class StopRequest:

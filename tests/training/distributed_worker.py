@@ -43,7 +43,7 @@ def gradients(folder: Path, here: World, **flags: Any) -> dict[str, torch.Tensor
     lecam = session.objective.lecam
     if lecam is not None:  # as after some steps: the first one is not regularised
         lecam.load_state_dict({"anchors": torch.tensor([2.0, -2.0]), "known": torch.tensor(1.0)})
-    batch = session._real_batch()
+    batch = session.real_batch()
     result = {}
     for phase in session.phases:
         session.runner.accumulate(phase, 0, batch)

@@ -12,10 +12,10 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 import rooted
+from torch_utils import cuda_graphs
 from torch_utils.distributed import World
 from torch_utils.ops.grid_sample import gather_bilinear
 from torch_utils.statistics import Statistics
-from training import cuda_graphs
 from training.augment import PseudoReals, build_pipe, geometry
 from training.augment.ada import AdaController
 from training.config import RegularizationOptions
@@ -43,7 +43,7 @@ def sessions(tiny, device, monkeypatch):
         options = {"device": device.type, "nobench": True, **options}
         both = [tiny.open(name, cuda_graphs=name == "graphs", **options) for name in ("graphs", "eager")]
         if device.type == "cpu":
-            both[0].runner._accumulators = both[0]._accumulators
+            both[0].runner._accumulators = both[0].accumulators
         return both
 
     return open_both
@@ -51,7 +51,7 @@ def sessions(tiny, device, monkeypatch):
 
 def gradient(run, phase, nimg):
     run.progress.nimg = nimg
-    run.runner.accumulate(phase, nimg, run._real_batch())
+    run.runner.accumulate(phase, nimg, run.real_batch())
     return phase.optimizer.gradient.clone()
 
 
@@ -82,7 +82,7 @@ def test_gradients_and_sums_are_those_of_eager_phases(sessions, options, toleran
     for name, (first, second, third, again) in seen.items():
         assert min(distance(second, first), distance(third, first), distance(third, second)) > 0.1, name
         assert distance(again, second) < tolerance, name
-    for found, expected in zip(graphs._accumulators(), eager._accumulators(), strict=True):
+    for found, expected in zip(graphs.accumulators(), eager.accumulators(), strict=True):
         torch.testing.assert_close(found, expected, rtol=max(tolerance, 1e-3), atol=max(tolerance, 1e-3))
 
 
@@ -106,7 +106,7 @@ def test_training_is_that_without_graphs(sessions):
     for run in (graphs, eager):
         run.progress.nimg = 8000  # past the ramp-up of the average
         for _ in range(6):
-            run._step()
+            run.step()
     found, expected = (torch.cat([p.detach().flatten() for p in run.G_ema.parameters()]) for run in (graphs, eager))
     moved = float((expected - start).norm())
     assert moved > 0
@@ -154,7 +154,7 @@ def test_a_capture_that_fails_means_eager_phases_and_one_line(tiny, monkeypatch,
     capture = broken(after)
     monkeypatch.setattr(cuda_graphs, "captured", capture)
     graphs, eager = tiny.open("graphs"), tiny.open("eager")
-    graphs.runner._accumulators = graphs._accumulators
+    graphs.runner._accumulators = graphs.accumulators
     for nimg in (0, 8):
         for phase, plain in zip(graphs.phases, eager.phases, strict=True):
             assert torch.equal(gradient(graphs, phase, nimg), gradient(eager, plain, nimg))
@@ -165,7 +165,7 @@ def test_a_capture_that_fails_means_eager_phases_and_one_line(tiny, monkeypatch,
     ]
     assert len(capture.attempts) == after + 1
     assert not graphs.runner._graphs
-    for found, expected in zip(graphs._accumulators(), eager._accumulators(), strict=True):
+    for found, expected in zip(graphs.accumulators(), eager.accumulators(), strict=True):
         assert torch.equal(found, expected)
 
 
@@ -188,7 +188,7 @@ def half_the_work(run, device, pool):
 def test_a_graph_that_computes_something_else_is_not_used(tiny, monkeypatch, capture):
     monkeypatch.setattr(cuda_graphs, "captured", capture)
     graphs, eager = tiny.open("graphs"), tiny.open("eager")
-    graphs.runner._accumulators, lines = graphs._accumulators, []
+    graphs.runner._accumulators, lines = graphs.accumulators, []
     graphs.runner._log = lines.append
     assert torch.equal(gradient(graphs, graphs.phases[0], 0), gradient(eager, eager.phases[0], 0))
     assert len(lines) == 1
@@ -200,7 +200,7 @@ import contextlib, sys, tempfile
 from pathlib import Path
 import torch
 from torch_utils.distributed import World
-from training import cuda_graphs
+from torch_utils import cuda_graphs
 from training.config.resolve import resolve
 from training.options import TrainingOptions
 from training.run_dir import RunDir
@@ -218,7 +218,7 @@ for graphs in (True, False):
     observe = run.objective.observe_signs
     run.objective.observe_signs = lambda signs: (observe(signs), float(signs.sum()))  # waits for the device, in D
     for step in range(3):
-        run._step()
+        run.step()
     gradients.append(torch.cat([phase.optimizer.gradient for phase in run.phases]).clone())
     assert len(lines) == int(graphs), lines
     assert not run.runner._graphs

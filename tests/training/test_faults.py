@@ -156,7 +156,7 @@ def test_a_gradient_that_is_not_finite_is_skipped_and_counted(tiny):
 
 def test_a_skipped_step_leaves_everything_as_it_is(tiny):
     session = tiny.open()
-    session._step()
+    session.step()
     before = {name: value.clone() for name, value in session.G.named_parameters()}
     moments = {name: value.clone() for name, value in session.G_opt.state_dict()["adam"].items()}
     session.G_opt.gradient.fill_(float("inf"))
@@ -219,7 +219,7 @@ def test_an_image_that_is_not_finite_costs_one_step(tiny):
 
 
 def _spoil_image(session, nimg: int) -> None:
-    original = session._real_batch
+    original = session.real_batch
 
     def spoiled():
         batch = original()
@@ -227,7 +227,7 @@ def _spoil_image(session, nimg: int) -> None:
             batch.images[2, 0, 5, 5] = float("nan")
         return batch
 
-    session._real_batch = spoiled
+    session.real_batch = spoiled
 
 
 class TestNanCheck:
@@ -237,7 +237,7 @@ class TestNanCheck:
         session = tiny.open(housekeeping={"nan_check": True})
         with torch.no_grad():
             session.D.b16.conv0.weight[0, 0, 0, 0] = float("nan")
-        with pytest.raises(UserError, match=r"--nan-check: the output of D\.b16\.conv0 .*its parameter weight already"):
+        with pytest.raises(UserError, match=r"`nan_check`: the output of D\.b16\.conv0 .*its parameter weight already"):
             session.train(_Never())
 
     def test_an_image(self, tiny):
@@ -259,9 +259,9 @@ class TestNanCheck:
         monkeypatch.setattr(
             session.objective,
             "adversarial",
-            _With(session.objective.adversarial, generator=lambda x: generator(x) + (x * 0).sqrt() * 0),
+            _With(session.objective.adversarial, generator=lambda x, real: generator(x, real) + (x * 0).sqrt() * 0),
         )
-        with pytest.raises(UserError, match=r"--nan-check: .*(Sqrt|Mul)Backward0.* returned nan values"):
+        with pytest.raises(UserError, match=r"`nan_check`: .*(Sqrt|Mul)Backward0.* returned nan values"):
             session.train(_Never())
 
     def test_it_is_silent_on_a_healthy_run_and_changes_nothing(self, tiny, whole):

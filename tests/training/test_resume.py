@@ -9,8 +9,8 @@ import torch
 from dnnlib import UserError
 from torch_utils.checkpoint import list_checkpoints
 from training.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
-from training.resume import copy_weights
 from training.snapshot import save_snapshot
+from training.snapshot.resume import copy_weights
 
 SHARED = {"img_channels": 1, "channel_base": 64, "channel_max": 8}
 

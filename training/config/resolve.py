@@ -25,7 +25,7 @@ from training.networks import DiscriminatorConfig, GeneratorConfig
 from training.options import TrainingOptions
 from training.options.presets import BaseConfig, base_config, recommended_gamma
 from training.options.table import ADA_KIMG, ADA_KIMG_RESUMED
-from training.resume import RESUME_SOURCES
+from training.snapshot.resume import RESUME_SOURCES
 
 NO_RESUME = "noresume"  # the reference's word for none
 LONGEST_DESC, LARGEST_GRID = 100, 4096

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 
 from dnnlib import UserError
-from training.snapshot import load_snapshot
+from training.snapshot.load import load_snapshot
 
 _CDN = "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/transfer-learning-source-nets/"
 RESUME_SOURCES = {

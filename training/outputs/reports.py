@@ -1,0 +1,120 @@
+"""What a run does at a tick: report, draw, write the networks and measure them, each when it is due."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+
+from torch_utils.distributed import World
+from torch_utils.statistics import Summary
+from training.config import TrainingConfig
+from training.dataset import ImageDataset
+from training.outputs.board import Board
+from training.outputs.evaluator import Evaluator
+from training.outputs.grids import Grids
+from training.outputs.snapshots import Snapshots
+from training.outputs.ticks import stats_record, status_line
+from training.progress import Progress
+from training.run_dir import FAKES, FAKES_INIT, SNAPSHOTS, RunDir
+
+
+class Reports:
+    """Everything that a run leaves besides its checkpoints; all processes call it, the main one writes.
+
+    Args:
+        config, dataset, run, world: of the run.
+        progress: where it is; its ticks are counted here.
+        device: where the networks are.
+        log: takes a line.
+        keep_last, keep_best: how many network snapshots stay; None for all.
+        evaluator: measures `config.metrics`.
+    """
+
+    def __init__(
+        self,
+        config: TrainingConfig,
+        dataset: ImageDataset,
+        run: RunDir,
+        world: World,
+        *,
+        progress: Progress,
+        device: torch.device,
+        log: Callable[[str], None],
+        keep_last: int | None = None,
+        keep_best: int | None = None,
+        evaluator: Evaluator | None = None,
+    ) -> None:
+        assert not config.metrics or evaluator is not None
+        self._config, self._dataset, self._run, self._world = config, dataset, run, world
+        self._progress, self._device, self._log, self._evaluator = progress, device, log, evaluator
+        self._grids = Grids(config, run, dataset, device)
+        self.snapshots = Snapshots(
+            config, dataset, run, progress, keep_last=keep_last, keep_best=keep_best, evaluator=evaluator
+        )
+        self._board = Board(run.path, progress) if world.is_main else None
+
+    def begin(self, G_ema: torch.nn.Module) -> None:
+        """Draw the training images, and what the networks give before they are trained."""
+        if self._world.is_main:
+            self._grids.reals()
+            self._grids.fakes(G_ema, FAKES_INIT)
+
+    def tick(
+        self,
+        networks: Mapping[str, torch.nn.Module],
+        summaries: Mapping[str, Summary],
+        *,
+        phase_seconds: Mapping[str, float],
+        p: float,
+        warnings: list[str],
+        done: bool,
+    ) -> bool:
+        """End a tick; True if the networks were written.
+
+        Args:
+            networks: G, D and G_ema.
+            summaries: the statistics since the last tick.
+            phase_seconds: mean time of each phase.
+            p: the augmentation probability.
+            warnings: lines to log.
+            done: whether this is the last tick of the run, at which everything is due.
+        """
+        config, progress, is_main = self._config, self._progress, self._world.is_main
+        seconds = progress.tick_seconds()
+        self._log(status_line(progress, seconds, p, self._device))
+        for warning in warnings:
+            self._log(f"warning: {warning}")
+        record = stats_record(summaries, phase_seconds, seconds, progress, p, self._device)
+        if is_main and (done or _due(progress.tick, config.image_snapshot_ticks)):
+            self._grids.fakes(networks["G_ema"], FAKES.name(progress.nimg))
+        taken = done or _due(progress.tick, config.network_snapshot_ticks)
+        values = self._snapshot(networks, p) if taken else {}
+        if is_main:
+            self._run.append_stats(record)
+            curves = {name: value["mean"] for name, value in record.items() if isinstance(value, dict)}
+            self._board.write(curves | {f"Metrics/{key}": value for key, value in values.items()}, progress.nimg / 1e3)
+        progress.end_tick()
+        return taken
+
+    def _snapshot(self, networks: Mapping[str, torch.nn.Module], p: float) -> dict[str, float]:
+        """Write the networks, compute the metrics, keep the best; the metrics' values by name."""
+        nimg, values = self._progress.nimg, {}
+        if self._world.is_main:
+            self.snapshots.write(networks, p)
+        if self._config.metrics:
+            name = SNAPSHOTS.name(nimg)
+            values = self._evaluator.compute(networks["G_ema"], self._dataset, self._device, name, nimg)
+        if self._world.is_main:
+            if values:
+                self.snapshots.judge(*next(iter(values.items())))
+            self.snapshots.prune(next(iter(values), None))
+        return values
+
+    def close(self) -> None:
+        """Close the files."""
+        if self._board is not None:
+            self._board.close()
+
+
+def _due(tick: int, interval: int) -> bool:
+    """Whether something that happens every `interval` ticks (0: only at the end) happens at this one."""
+    return interval > 0 and tick % interval == 0
