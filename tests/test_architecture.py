@@ -1,6 +1,7 @@
 """The walls of docs/architecture.md, checked against the imports."""
 
 import ast
+import graphlib
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ ALLOWED = {
 }  # fmt: skip
 # The rooms of a package: each imports only rooms before it.
 ROOMS = {
+    "comparison": ("runs", "findings", "report"),
     "metrics": ("detectors", "features", "measures"),
     "training": ("options", "networks", "augment", "dataset", "run_dir", "snapshot", "config", "outputs"),
 }
@@ -56,6 +58,45 @@ def test_a_file_imports_only_what_its_package_may(path):
         inside = name.partition(".")[0] == package
         permitted = any(name == wall or name.startswith(wall + ".") for wall in allowed)
         assert inside or permitted, f"{path.name} imports {name}"
+
+
+def _module(name: str) -> tuple[str, ...] | None:
+    """The file that a dotted name is in, as the parts of its path; a name of a package is its `__init__`."""
+    parts = tuple(name.split("."))
+    while parts:
+        for found in (parts, (*parts, "__init__")):
+            if (ROOT.joinpath(*found).with_suffix(".py")).is_file():
+                return found
+        parts = parts[:-1]
+    return None
+
+
+def _neighbours() -> dict[str, dict[str, set[str]]]:
+    """For every folder: which files and rooms side by side in it import which others, in whatever depth."""
+    graphs: dict[str, dict[str, set[str]]] = {}
+    for path in [*files(), *(ROOT / f"{door}.py" for door in DOORS)]:
+        ours = path.relative_to(ROOT).with_suffix("").parts
+        for name in imports_of(path):
+            theirs = _module(name)
+            if theirs is None or theirs == ours:
+                continue
+            depth = next(i for i, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b)
+            graph = graphs.setdefault("/".join(ours[:depth]) or ".", {})
+            graph.setdefault(ours[depth], set()).add(theirs[depth])
+    return graphs
+
+
+@pytest.mark.parametrize("folder", _neighbours())
+def test_imports_run_one_way(folder):
+    """No two packages, rooms or files side by side import each other, nor do longer circles of them."""
+    graphlib.TopologicalSorter(_neighbours()[folder]).prepare()
+
+
+def test_the_run_directory_knows_nothing_of_training():
+    """So that metrics, comparisons and benchmarks can ask it."""
+    for path in (ROOT / "training" / "run_dir").rglob("*.py"):
+        for name in imports_of(path):
+            assert name.startswith(("dnnlib", "torch_utils", "training.run_dir")), f"{path} imports {name}"
 
 
 @pytest.mark.parametrize("package", ROOMS)

@@ -13,7 +13,8 @@ import torch
 
 from torch_utils.ops import describe_implementations, use_implementation
 from torch_utils.ops.bias_act import bias_act
-from torch_utils.ops.dispatch import insists_on_native, uses_native
+from torch_utils.ops.choice import insists_on_native
+from torch_utils.ops.dispatch import uses_native
 from torch_utils.ops.native import availability, library
 from torch_utils.ops.native.errors import NativeError
 from torch_utils.ops.upfirdn2d import upfirdn2d

@@ -4,6 +4,7 @@ Each has a path of plain PyTorch expressions that runs everywhere; `upfirdn2d` a
 CUDA kernels. `use_implementation` chooses, `describe_implementations` says what is in use.
 """
 
-from torch_utils.ops.dispatch import describe_implementations, use_implementation
+from torch_utils.ops.choice import use_implementation
+from torch_utils.ops.dispatch import describe_implementations
 
 __all__ = ["describe_implementations", "use_implementation"]

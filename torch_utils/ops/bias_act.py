@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from torch_utils.ops import bias_act_torch, dispatch
+from torch_utils.ops import bias_act_torch, choice, dispatch
 from torch_utils.ops.activation import Activation, Options, activations
 from torch_utils.ops.native import bias_act_cpu, library
 
@@ -57,7 +57,7 @@ def bias_act(
     )
     if b is not None:
         b = b.to(x.dtype)
-    if dispatch.uses_native(x) or (dispatch.prefers_fastest() and bias_act_cpu.pays(x, options)):
+    if dispatch.uses_native(x) or (choice.prefers_fastest() and bias_act_cpu.pays(x, options)):
         return library.bias_act(x, b, options)
     return bias_act_torch.apply(x, b, options)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torch_utils.ops import bias_act_torch, dispatch, upfirdn2d_torch
+from torch_utils.ops import bias_act_torch, choice, upfirdn2d_torch
 from torch_utils.ops.activation import Options
 from torch_utils.ops.geometry import Geometry
 from torch_utils.ops.layout import dense_layout
@@ -57,7 +57,7 @@ def _upfirdn2d_cuda(x, f, up, down, padding, flip, gain):
         x.device,
         lambda launcher: native_upfirdn2d.run(launcher, x, f, geometry, flip, gain),
         lambda: _upfirdn2d_cpu(x, f, up, down, padding, flip, gain),
-        insist=dispatch.insists_on_native(),
+        insist=choice.insists_on_native(),
     )
 
 
@@ -111,7 +111,7 @@ def _run(order: int, x: Tensor, b: Tensor | None, grad: Tensor | None, direction
         x.device,
         lambda launcher: native_bias_act.run(launcher, order, x, b, grad, direction, options),
         lambda: _expressions(order, x, b, grad, direction, options),
-        insist=dispatch.insists_on_native(),
+        insist=choice.insists_on_native(),
     )
 
 
