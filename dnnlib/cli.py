@@ -75,17 +75,15 @@ class Command(click.Command):
             sys.exit(MISTAKE_STATUS)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the options; an empty value that its type lets pass is a mistake, often an unset shell variable."""
-        given = list(args)
-        rest = super().parse_args(ctx, args)
-        if not ctx.resilient_parsing:
-            # The values as they were written: `Path("")` has become the current folder by now.
-            written, _, _ = self.make_parser(ctx).parse_args(args=given)
-            for option in self.params:
-                value = written.get(option.name)
-                if isinstance(option, click.Option) and "" in (value if isinstance(value, list | tuple) else [value]):
-                    raise click.UsageError(_what_is_empty(option), ctx)
-        return rest
+        """Parse the options; an empty value is a mistake, often an unset shell variable."""
+        # The values as they are written: `Path("")` is the current folder.
+        written, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        for option in self.params:
+            value = written.get(option.name)
+            is_empty = "" in (value if isinstance(value, list | tuple) else [value])
+            if isinstance(option, click.Option) and is_empty and "--help" not in args:
+                raise click.UsageError(_what_is_empty(option), ctx)
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The options under the headings of their groups."""

@@ -68,4 +68,4 @@ def test_so_are_those_in_a_list(flags, tmp_path):
 
 
 def test_metrics_of_a_network_have_names():
-    assert "'--metrics': it is empty; give names" in refused("calc_metrics", "--metrics=")
+    assert "'--metrics': it is empty; give names" in refused("calc_metrics", "--metrics=,")

@@ -65,7 +65,7 @@ def values(**options):
         (["--more=a", "--more="], "--more is empty; give a path or leave the option out"),
         (["--network="], "--network is empty; give a path"),
         (["--desc", ""], "--desc is empty; give a value or leave the option out"),
-        (["--seeds="], "Invalid value for '--seeds': '' is not a list of numbers and ranges such as 0,1,5-8"),
+        (["--seeds="], "--seeds is empty; give a value or leave the option out"),
         (["--seeds=²"], "Invalid value for '--seeds': '²' is not a list of numbers and ranges such as 0,1,5-8"),
         (
             ["--seeds=0-4294967296"],
@@ -79,7 +79,7 @@ def values(**options):
             ["--seeds=" + "9" * 5000],
             f"Invalid value for '--seeds': '{'9' * 40}' is too large; numbers go up to 4294967295",
         ),
-        (["--rate="], "Invalid value for '--rate': '' is not a valid number."),
+        (["--rate="], "--rate is empty; give a value or leave the option out"),
         (["--rate=nan"], "Invalid value for '--rate': 'nan' is not a finite number"),
         (["--rate=inf"], "Invalid value for '--rate': 'inf' is not a finite number"),
         (["--rate=1e999"], "Invalid value for '--rate': '1e999' is not a finite number"),
