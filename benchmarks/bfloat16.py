@@ -1,21 +1,22 @@
 """Whether bfloat16 costs quality: the same runs in float32 and in bfloat16, seed by seed.
 
-    python -m benchmarks.precision --outdir=precision
-    python -m benchmarks.precision --outdir=precision --data=faces64.zip --subset=200
-    python -m benchmarks.precision --outdir=precision --device=cuda --kimg=16 --jobs=3
+    python -m benchmarks.bfloat16 --outdir=precision
+    python -m benchmarks.bfloat16 --outdir=precision --data=faces64.zip --subset=200
+    python -m benchmarks.bfloat16 --outdir=precision --device=cuda --kimg=16 --jobs=3
 
 Runs are ordinary training runs of the demo preset, continued if interrupted. The table gives the final value of the
 metric; the difference means something only where it is larger than what another seed does.
 """
 
-import json
 import statistics
 from pathlib import Path
 
 import click
 
+from benchmarks.measuring import device_option, json_option
 from comparison.findings.statistics import bootstrap_interval
 from comparison.runs.runner import Job, pending, run_jobs
+from dnnlib import write_json
 from dnnlib.cli import door
 from torch_utils.devices import choose_device
 from torch_utils.environment import provenance
@@ -32,8 +33,8 @@ PRECISIONS = ("fp32", "bf16")
 @click.option("--seeds", default=3, show_default=True)
 @click.option("--metric", default="swd2k", show_default=True)
 @click.option("--jobs", default=2, show_default=True, help="Runs at a time; several share one GPU.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
-@click.option("--json", "json_path", type=Path, help="Where to write the numbers.")
+@device_option("cpu")
+@json_option
 @click.argument("train_flags", nargs=-1)
 @door
 def main(outdir: Path, data: str | None, subset: int | None, kimg: float, seeds: int, metric: str, jobs: int,
@@ -71,7 +72,7 @@ def main(outdir: Path, data: str | None, subset: int | None, kimg: float, seeds:
     low, high = result["difference"]["interval_95"]
     click.echo(f"bf16 - fp32: mean {result['difference']['mean']:.2f}, 95 % interval {low:.2f} to {high:.2f}")
     if json_path is not None:
-        json_path.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+        write_json(json_path, result)
 
 
 def _final(folder: Path, metric: str) -> float:

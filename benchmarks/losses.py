@@ -10,7 +10,6 @@ The losses take turns within a round, so that slow spells of the machine meet al
 
 import json
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,8 +17,9 @@ import click
 import torch
 import torch.nn.functional as F
 
+from benchmarks.measuring import Stopwatch, device_option, json_option, threads_option
+from dnnlib import UserError, write_json
 from dnnlib.cli import door
-from dnnlib.errors import UserError
 from rooted.functional import focal_cross_entropy, rooted_cross_entropy
 from torch_utils.devices import choose_device
 from torch_utils.environment import provenance
@@ -35,11 +35,10 @@ LOSSES: dict[str, Callable] = {
 def forward_backward_ms(loss: Callable, logits: torch.Tensor, target: torch.Tensor) -> float:
     """Milliseconds of one forward and backward pass, the gradient included."""
     logits.grad = None
-    _synchronize(logits.device)
-    start = time.perf_counter()
+    watch = Stopwatch(logits.device)
+    start = watch.now()
     loss(logits, target).backward()
-    _synchronize(logits.device)
-    return 1e3 * (time.perf_counter() - start)
+    return 1e3 * (watch.now() - start)
 
 
 def kept_bytes(loss: Callable, logits: torch.Tensor, target: torch.Tensor) -> int:
@@ -55,7 +54,9 @@ def kept_bytes(loss: Callable, logits: torch.Tensor, target: torch.Tensor) -> in
     return sum(size for size in kept.values() if size >= logits.numel())
 
 
-def measure(shape: tuple[int, int], device: str, dtype: torch.dtype, compiled: bool, rounds: int) -> list[dict]:
+def measure(
+    shape: tuple[int, int], device: torch.device, dtype: torch.dtype, compiled: bool, rounds: int
+) -> list[dict]:
     """One record per loss for logits of that shape."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(shape, generator=generator).to(device, dtype).requires_grad_(True)
@@ -91,11 +92,6 @@ def measure(shape: tuple[int, int], device: str, dtype: torch.dtype, compiled: b
     return records
 
 
-def _synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def _shape(text: str) -> tuple[int, int]:
     n, times_sign, classes = text.partition("x")
     if not (times_sign and n.isdigit() and classes.isdigit() and int(n) > 0 and int(classes) > 1):
@@ -105,7 +101,7 @@ def _shape(text: str) -> tuple[int, int]:
 
 @click.command(help=__doc__.split("\n\n")[0])
 @click.option("--shape", "shapes", multiple=True, default=["4096x1000", "8192x32000"], show_default=True)
-@click.option("--device", default="cpu", show_default=True)
+@device_option("cpu")
 @click.option(
     "--dtype",
     "dtypes",
@@ -116,8 +112,8 @@ def _shape(text: str) -> tuple[int, int]:
 )
 @click.option("--compile", "compiled", is_flag=True, help="Compile every loss with torch.compile, cross-entropy too.")
 @click.option("--rounds", type=click.IntRange(min=2), default=15, show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), help="CPU threads; torch's choice if left out.")
-@click.option("--json", "json_path", type=Path, help="Write all lines to this file, too.")
+@threads_option
+@json_option
 @door
 def main(
     shapes: tuple[str, ...],
@@ -125,24 +121,21 @@ def main(
     dtypes: tuple[str, ...],
     compiled: bool,
     rounds: int,
-    threads: int | None,
     json_path: Path | None,
 ) -> None:
     """Print one JSON line for the machine, then one per shape and loss."""
     sizes = [_shape(text) for text in shapes]
-    choose_device(device)
-    if threads:
-        torch.set_num_threads(threads)
-    machine = {**provenance(device), "compiled": compiled, "rounds": rounds}
+    place = choose_device(device)
+    machine = {**provenance(place), "compiled": compiled, "rounds": rounds}
     print(json.dumps(machine))
     records: list[dict] = []
     for dtype in dtypes:
         for shape in sizes:
-            for record in measure(shape, device, getattr(torch, dtype), compiled, rounds):
+            for record in measure(shape, place, getattr(torch, dtype), compiled, rounds):
                 print(json.dumps(record), flush=True)
                 records.append(record)
             if json_path is not None:  # after each shape: a benchmark may run out of time
-                json_path.write_text(json.dumps({"machine": machine, "losses": records}, indent=2) + "\n")
+                write_json(json_path, {"machine": machine, "losses": records})
 
 
 if __name__ == "__main__":

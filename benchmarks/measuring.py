@@ -1,29 +1,107 @@
-"""What the benchmarks share: timing on a device."""
+"""What the benchmarks share: options of their command lines, timing, and a training run to measure."""
 
+import contextlib
+import os
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, NamedTuple
 
+import click
 import numpy as np
 import torch
+from PIL import Image
+
+from torch_utils.distributed import World
+from training.config.resolve import resolve
+from training.options import TrainingOptions
+from training.run_dir import RunDir
+from training.training_loop import Housekeeping, TrainingRun
 
 
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+def _set_threads(context: click.Context, parameter: click.Parameter, count: int | None) -> None:
+    if count is not None:
+        torch.set_num_threads(count)
+        os.environ["OMP_NUM_THREADS"] = str(count)  # for the processes that this one starts
 
 
-def seconds(function: Callable[[], None], device: torch.device, repeats: int, cpu_time: bool = False) -> float:
-    """Median time of a call, after one that is not counted.
+def device_option(default: str = "auto") -> Callable:
+    """`--device`, of which `torch_utils.devices.choose_device` makes the device."""
+    return click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default=default, show_default=True)
 
-    With `cpu_time`, the processor time of this process: with one thread it is hardly moved by what else runs.
+
+json_option = click.option("--json", "json_path", type=Path, help="Write the results here, too.")
+cpu_time_option = click.option("--cpu-time", is_flag=True, help="Time by the processor, for a busy machine.")
+threads_option = click.option(
+    "--threads", type=click.IntRange(min=1), callback=_set_threads, expose_value=False, help="CPU threads [all]."
+)
+
+
+class Stopwatch(NamedTuple):
+    """How calls are timed.
+
+    Attributes:
+        device: waited for before and after.
+        repeats: of which the median counts.
+        cpu_time: processor time of this process rather than the clock on the wall: with one thread it is hardly moved
+            by what else runs.
     """
-    clock = time.process_time if cpu_time else time.perf_counter
-    function()
-    times = []
-    for _ in range(repeats):
-        synchronize(device)
-        start = clock()
-        function()
-        synchronize(device)
-        times.append(clock() - start)
-    return float(np.median(times))
+
+    device: torch.device
+    repeats: int = 9
+    cpu_time: bool = False
+
+    def seconds(self, run: Callable[[], object], warm_up: int = 1) -> float:
+        """Median time of a call after some that are not counted; calls shorter than 0.2 ms are timed in groups."""
+        for _ in range(warm_up):
+            run()
+        group = 1
+        times: list[float] = []
+        while len(times) < self.repeats:
+            start = self.now()
+            for _ in range(group):
+                run()
+            taken = self.now() - start
+            if taken < 2e-4 and group < 100:
+                group *= 10
+                continue
+            times.append(taken / group)
+        return float(np.median(times))
+
+    def now(self) -> float:
+        """The time at which the device has done all that it was given."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.process_time() if self.cpu_time else time.perf_counter()
+
+
+def in_own_process(function: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of a call in a new process, so that its peak of memory is its own."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(function, *arguments).result()
+
+
+@contextlib.contextmanager
+def training_run(resolution: int | None = None, parent: Path | None = None, **options: Any) -> Iterator[TrainingRun]:
+    """A run in a temporary folder, closed and removed afterwards.
+
+    Args:
+        resolution: of the images, which are noise; without it the built-in faces.
+        parent: of the folder.
+        options: those of train.py.
+    """
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
+        if resolution is not None:
+            data = Path(folder) / "data"
+            data.mkdir()
+            noise = np.random.RandomState(0).randint(0, 256, (8, resolution, resolution, 3)).astype(np.uint8)
+            for number, image in enumerate(noise):
+                Image.fromarray(image).save(data / f"{number}.png")
+            options["data"] = str(data)
+        config, dataset = resolve(TrainingOptions(metrics=(), **options), 1)
+        run = TrainingRun(config, dataset, RunDir(Path(folder)), World(), Housekeeping(progress_bar=False))
+        with contextlib.closing(run.stream), contextlib.closing(run.reports):
+            yield run

@@ -5,14 +5,14 @@
 Every configuration runs in a process of its own; on the CPU the peak is that of the process (VmHWM).
 """
 
-import multiprocessing
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
-from PIL import Image
+
+from benchmarks.measuring import device_option, in_own_process, training_run
+from torch_utils.allocator import keep_freed_memory
+from training import memory
+from training.setup import count_parameters
 
 CONFIGURATIONS = [
     {"resolution": 32, "cbase": 1024, "cmax": 128, "batch": 16},
@@ -29,63 +29,34 @@ CONFIGURATIONS = [
     {"resolution": 128, "cbase": 4096, "cmax": 256, "batch": 8, "precision": "bf16"},
     {"resolution": 64, "cbase": 4096, "cmax": 256, "batch": 32, "aug": "noaug"},
 ]
-"""Options of `train.py`; the batch is one micro-batch."""
+"""Resolution and options of `train.py`; the batch is one micro-batch."""
 
 
 def measure(options: dict[str, Any], device: str = "cpu") -> dict[str, float]:
     """Bytes of the first step, in a process of its own: `measured`, `estimated`, and the estimate's parts."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_one_step, args=(options, device, sender))
-    process.start()
-    sender.close()
-    try:
-        return receiver.recv()
-    finally:
-        process.join()
+    return in_own_process(_one_step, options, device)
 
 
-def _one_step(options: dict[str, Any], device: str, sender: Any) -> None:
-    from torch_utils.allocator import keep_freed_memory
-    from torch_utils.distributed import World
-    from training import memory
-    from training.config.resolve import resolve
-    from training.options import TrainingOptions
-    from training.run_dir import RunDir
-    from training.setup import count_parameters
-    from training.training_loop import Housekeeping, TrainingRun
-
+def _one_step(options: dict[str, Any], device: str) -> dict[str, float]:
     keep_freed_memory()
-    options = dict(options)
-    resolution = options.pop("resolution")
-    flags = {"precision": "fp32", "grid": (1, 1), "metrics": (), "kimg": 1, "device": device, **options}
-    with tempfile.TemporaryDirectory() as folder:
-        data = Path(folder) / "data"
-        data.mkdir()
-        random = np.random.RandomState(0)
-        for number in range(8):
-            Image.fromarray(random.randint(0, 256, (resolution, resolution, 3), np.uint8)).save(data / f"{number}.png")
-        config, dataset = resolve(TrainingOptions(**flags, data=str(data)), 1)
-        training = TrainingRun(config, dataset, RunDir(Path(folder)), World(), Housekeeping(progress_bar=False))
+    with training_run(**{"precision": "fp32", "grid": (1, 1), "kimg": 1, "device": device, **options}) as training:
+        config = training.config
         parameters = count_parameters(config)
         if options.get("aug") != "noaug":
             training.augment.p.fill_(0.5)
         training.step()
         expected = memory.estimate(config, parameters)
-        sender.send(
-            {
-                "measured": memory.peak_bytes(training.device),
-                "estimated": expected.total(config.batch_gpu),
-                "fixed": expected.fixed,
-                "per_image": expected.per_image,
-                "parameters": float(parameters),
-            }
-        )
-        training._close()
+        return {
+            "measured": memory.peak_bytes(training.device),
+            "estimated": expected.total(config.batch_gpu),
+            "fixed": expected.fixed,
+            "per_image": expected.per_image,
+            "parameters": float(parameters),
+        }
 
 
 @click.command()
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@device_option("cpu")
 def main(device: str) -> None:
     """Print a table of measured and estimated GiB."""
     click.echo("| configuration | measured GiB | estimated GiB | estimate / measured |\n|---|---|---|---|")

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 import metrics
+from dnnlib import write_json
 from metrics.blocks import BLOCK
 from metrics.detectors.registry import open_detector
 from metrics.features.sampling import generator_unit
@@ -59,8 +60,8 @@ def seconds(function: Callable[[], object]) -> tuple[float, float]:
 @click.option("--images", "count", default=10_000, help="How many images to evaluate.")
 @click.option("--channels", default=2048, help="channel_base of the generator.")
 @click.option("--features", default=2048, help="Width of the detector's features.")
-@click.option("--out", metavar="FILE", help="Write the result as JSON.")
-def main(count: int, channels: int, features: int, out: str | None) -> None:
+@click.option("--out", type=Path, help="Write the result as JSON.")
+def main(count: int, channels: int, features: int, out: Path | None) -> None:
     """Time generator, detector and evaluation."""
     load_before = round(os.getloadavg()[0], 1)
     torch.manual_seed(0)
@@ -105,10 +106,9 @@ def main(count: int, channels: int, features: int, out: str | None) -> None:
         "evaluation / (generator + detector)": ratios,
         "frechet_distance": frechet_seconds,
     }
-    text = json.dumps(result, indent=1)
-    click.echo(text)
-    if out:
-        Path(out).write_text(text + "\n")
+    click.echo(json.dumps(result, indent=1))
+    if out is not None:
+        write_json(out, result)
 
 
 if __name__ == "__main__":

@@ -2,15 +2,15 @@
 
     python -m benchmarks.ops --out=docs/results/ops-cpu
 
-writes ops-cpu.json and ops-cpu.md. For every shape: time of the forward pass, the gradient and the gradient of the
-gradient, and the rate of the bytes that must move at least (each input read once, each result written once) as a
-share of the rate of a plain copy into existing memory of the same amount. On a GPU each implementation is measured.
+writes ops-cpu.json, of which `benchmarks.ops_page` makes a page. For every shape: time of the forward pass, the
+gradient and the gradient of the gradient, and the rate of the bytes that must move at least (each input read once, each
+result written once) as a share of the rate of a plain copy into existing memory of the same amount. On a GPU each
+implementation is measured.
 """
 
 import functools
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -19,8 +19,10 @@ import click
 import torch
 import torch.nn.functional as F
 
-from dnnlib import atomic_write
-from dnnlib.cli import IntegerRanges, door
+from benchmarks.measuring import Stopwatch, cpu_time_option, device_option, threads_option
+from benchmarks.ops_page import page
+from dnnlib import write_json
+from dnnlib.cli import IntegerRanges, NameList, door
 from torch_utils.allocator import keep_freed_memory
 from torch_utils.devices import choose_device
 from torch_utils.environment import provenance
@@ -33,42 +35,6 @@ Operator = Callable[[torch.Tensor], torch.Tensor]
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CHANNEL_BASE, CHANNEL_MAX, IMAGE_CHANNELS = 16384, 512, 3
 SYM6_TAPS = 12
-
-
-class Stopwatch(NamedTuple):
-    """How calls are timed.
-
-    Attributes:
-        device: waited for before and after.
-        repeats: of which the median counts.
-        cpu_time: processor time of this process rather than the clock on the wall, for a busy machine.
-    """
-
-    device: torch.device
-    repeats: int
-    cpu_time: bool
-
-    def seconds(self, run: Callable[[], object]) -> float:
-        """Median time of a call after two that are not counted; calls shorter than 0.2 ms are timed in groups."""
-        for _ in range(2):
-            run()
-        group = 1
-        times: list[float] = []
-        while len(times) < self.repeats:
-            start = self._now()
-            for _ in range(group):
-                run()
-            taken = self._now() - start
-            if taken < 2e-4 and group < 100:
-                group *= 10
-                continue
-            times.append(taken / group)
-        return sorted(times)[len(times) // 2]
-
-    def _now(self) -> float:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        return time.process_time() if self.cpu_time else time.perf_counter()
 
 
 class Case(NamedTuple):
@@ -187,55 +153,37 @@ def described(watch: Stopwatch) -> dict[str, object]:
     }
 
 
-def table(report: dict) -> str:
-    """The report as Markdown."""
-    lines = ["# Operators against memory copies and convolutions", ""]
-    lines += [f"* {name}: {value}" for name, value in report["provenance"].items()]
-    lines += ["", "Times in ms; in brackets the share of the copy rate for the least number of bytes.", ""]
-    lines += ["| operator | input | dtype | implementation | forward | gradient | second gradient |", "|---" * 7 + "|"]
-    for row in report["operators"]:
-        orders = (f"{row[f'{o}_ms']:.3f} ({row[f'{o}_share_of_copy']:.0%})" for o in ("forward", "gradient", "second"))
-        shape = " x ".join(map(str, row["shape"]))
-        lines.append(f"| {row['use']} | {shape} | {row['dtype']} | {row['implementation']} | {' | '.join(orders)} |")
-    lines += ["", "| 3 x 3 convolution | dtype | forward GFLOP/s | backward GFLOP/s |", "|---" * 4 + "|"]
-    for row in report["convolutions"]:
-        shape = " x ".join(map(str, row["shape"]))
-        lines.append(f"| {shape} | {row['dtype']} | {row['forward_gflops']:.0f} | {row['backward_gflops']:.0f} |")
-    return "\n".join(lines) + "\n"
-
-
 @click.command(help=__doc__.split("\n\n")[0])
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@device_option()
 @click.option("--resolutions", type=IntegerRanges(), default="64,256", show_default=True)
 @click.option(
     "--batch", type=click.IntRange(min=1), help="Images; default 32 up to 128 x 128 and 16 above, on the CPU 4."
 )
-@click.option("--dtypes", default="fp32,bf16", show_default=True, help="Of the feature maps: fp32, bf16, fp16.")
+@click.option(
+    "--dtypes", type=NameList(), default="fp32,bf16", show_default=True, help="Of the feature maps: fp32, bf16, fp16."
+)
 @click.option("--repeats", type=click.IntRange(min=1), default=9, show_default=True)
-@click.option("--threads", type=click.IntRange(min=1), help="Of PyTorch on the CPU; default all.")
-@click.option("--cpu-time", is_flag=True, help="Time by the processor, with --threads=1 on a busy machine.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write <out>.json and <out>.md; default the screen.")
+@threads_option
+@cpu_time_option
+@click.option("--out", type=click.Path(path_type=Path), help="Write <out>.json, too.")
 @door
 def main(
     device: str,
     resolutions: list[int],
     batch: int | None,
-    dtypes: str,
+    dtypes: tuple[str, ...],
     repeats: int,
-    threads: int | None,
     cpu_time: bool,
     out: Path | None,
 ) -> None:
     place = choose_device(device, 0)
     where = place.type
-    if threads:
-        torch.set_num_threads(threads)
     keep_freed_memory()
     watch = Stopwatch(place, repeats, cpu_time)
     report: dict = {"provenance": described(watch)}
     report |= {"operators": [], "convolutions": []}
     seen = set()
-    for name in dtypes.split(","):
+    for name in dtypes:
         dtype = DTYPES[name]
         for resolution in resolutions:
             images = batch or (4 if where == "cpu" else 32 if resolution <= 128 else 16)
@@ -253,11 +201,9 @@ def main(
             rates = convolution_rates(resolution, images, dtype, watch)
             known = [row["shape"] + [row["dtype"]] for row in report["convolutions"]]
             report["convolutions"] += [{**row, "dtype": name} for row in rates if [*row["shape"], name] not in known]
-    print(table(report))
+    print(page({"This run": report}))
     if out is not None:
-        for suffix, text in ((".json", json.dumps(report, indent=1) + "\n"), (".md", table(report))):
-            with atomic_write(out.with_name(out.name + suffix), "w") as stream:
-                stream.write(text)
+        write_json(out.with_name(f"{out.name}.json"), report, indent=1)
 
 
 if __name__ == "__main__":

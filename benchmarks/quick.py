@@ -7,31 +7,32 @@ failed. The kernels that it compiles are in the cache afterwards, so that what f
 """
 
 import concurrent.futures
-import json
 import sys
-import time
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import click
 import torch
 
-from benchmarks.measuring import synchronize
-from benchmarks.training import build
-from dnnlib import first_line
+from benchmarks import tools
+from benchmarks.measuring import Stopwatch, device_option, json_option, training_run
+from dnnlib import first_line, write_json
 from dnnlib.cli import door
 from torch_utils.devices import choose_device
+from torch_utils.distributed import World
 from torch_utils.environment import provenance
 from torch_utils.ops import describe_implementations, use_implementation
 from training.config.number_format import cpu_has_bf16_units
+from training.training_loop import Housekeeping, TrainingRun
 
 BATCH = 8
 
 
 def resolution(device: torch.device) -> int:
     """Of the `auto` configuration whose phases are run: on the CPU the smallest."""
-    return 64 if device.type == "cuda" else 8
+    return 64 if device.type == "cuda" else 16
 
 
 def operators(device: torch.device) -> str:
@@ -69,33 +70,45 @@ def compilation(device: torch.device) -> str:
     return f"{len(sizes)} kernels for sm_{10 * major + minor}"
 
 
+def small_run(device: torch.device, precision: str = "fp32", **options: bool) -> AbstractContextManager[TrainingRun]:
+    """A run of the `auto` configuration; on the CPU with few channels."""
+    options |= {"precision": precision, "device": device.type, "batch": BATCH, "aug": "fixed", "p": 0.2}
+    options |= {"cmax": 64} if device.type == "cpu" else {}
+    return training_run(resolution(device), **options)
+
+
+def check_step(run: TrainingRun) -> None:
+    """A step leaves nothing that is not finite."""
+    run.step()
+    assert run.G_opt.skipped + run.D_opt.skipped == 0, "a gradient is not finite"
+    assert all(parameter.isfinite().all() for parameter in run.G_ema.parameters())
+
+
 def training_step(precision: str) -> Callable[[torch.device], str]:
     """A step with all phases and the implementation that `--ops=native` insists on."""
 
     def check(device: torch.device) -> str:
         if device.type == "cpu" and precision == "bf16" and not cpu_has_bf16_units():
             return "left out: this processor does not multiply bfloat16 natively"
-        run = build(resolution(device), BATCH, precision, device.type, cuda_graphs=False)
-        with use_implementation("native" if device.type == "cuda" else "auto"):
-            run.step()
-        assert run.G_opt.skipped + run.D_opt.skipped == 0, "a gradient is not finite"
-        assert all(parameter.isfinite().all() for parameter in run.G_ema.parameters())
-        return f"{resolution(device)} x {resolution(device)}, {run.config.precision.dtype}"
+        with small_run(device, precision) as run, use_implementation("native"):
+            check_step(run)
+            return f"{resolution(device)} x {resolution(device)}, {run.config.precision.dtype}"
 
     return check
 
 
 def agreement(device: torch.device) -> str:
     """The gradients of all phases with and without the kernels."""
-    run = build(resolution(device), BATCH, "fp32", device.type, cuda_graphs=False)
-    batch, worst = run.real_batch(), 0.0
-    for phase in run.phases:
-        gradients = []
-        for choice in ("auto", "torch"):
-            with use_implementation(choice):
-                run.runner.accumulate(phase, 0, batch)
-            gradients.append(phase.optimizer.gradient.clone())
-        worst = max(worst, float((gradients[0] - gradients[1]).norm() / gradients[1].norm()))
+    worst = 0.0
+    with small_run(device) as run:
+        batch = run.real_batch()
+        for phase in run.phases:
+            gradients = []
+            for choice in ("auto", "torch"):
+                with use_implementation(choice):
+                    run.runner.accumulate(phase, 0, batch)
+                gradients.append(phase.optimizer.gradient.clone())
+            worst = max(worst, float((gradients[0] - gradients[1]).norm() / gradients[1].norm()))
     assert worst < 1e-3, f"they differ by {worst:.2g} of their length"
     if device.type == "cuda":
         from torch_utils.ops.native import availability
@@ -108,29 +121,27 @@ def graphs(device: torch.device) -> str:
     """Steps from CUDA graphs of all phases."""
     if device.type == "cpu":
         return "none on the CPU"
-    run, lines = build(resolution(device), BATCH, "bf16", device.type, cuda_graphs=True), []
-    run.runner._log = lines.append
-    for _ in range(2):
-        run.step()
-    assert not lines, lines[0]
-    assert run.G_opt.skipped + run.D_opt.skipped == 0, "a gradient is not finite"
-    return f"graphs of {', '.join(run.runner._graphs)}"
+    lines: list[str] = []
+    with small_run(device, "bf16", cuda_graphs=True) as run:
+        run.runner._log = lines.append
+        for _ in range(2):
+            check_step(run)
+        assert not lines, lines[0]
+        return f"graphs of {', '.join(run.runner._graphs)}"
 
 
 def continuation(device: torch.device) -> str:
     """A checkpoint is written and loaded, and the next step does the same."""
-    from torch_utils.distributed import World
-    from training.training_loop import Housekeeping, TrainingRun
-
-    run = build(resolution(device), BATCH, "fp32", device.type, cuda_graphs=False)
-    run.step()
-    run.checkpoints.save(run.progress.nimg)
-    again = TrainingRun(run.config, run.dataset, run.run, World(), Housekeeping(progress_bar=False))
-    assert again.continued
-    before = flat(again.G)
-    run.step()
-    again.step()
-    there, here = flat(run.G), flat(again.G)
+    with small_run(device) as run:
+        run.step()
+        run.checkpoints.save(run.progress.nimg)
+        again = TrainingRun(run.config, run.dataset, run.run, World(), Housekeeping(progress_bar=False))
+        assert again.continued
+        before = flat(again.G)
+        run.step()
+        again.step()
+        there, here = flat(run.G), flat(again.G)
+        again.stream.close(), again.reports.close()
     difference = float((there - here).norm() / (there - before).norm())
     assert difference < 0.1, f"the next steps differ by {difference:.2g} of their length"
     return f"the next steps differ by {difference:.1g} of their length"
@@ -143,10 +154,8 @@ def flat(network: torch.nn.Module) -> torch.Tensor:
 
 def generation(device: torch.device) -> str:
     """Images per second, in the format that `--precision=auto` takes."""
-    from benchmarks.tools import generation as generate
-
     size = resolution(device)
-    rate = generate(size, "auto", device, BATCH)["images_per_second"]
+    rate = tools.generation(size, "auto", device, BATCH)["images_per_second"]
     return f"{rate:.0f} images/s at {size} x {size}"
 
 
@@ -163,24 +172,24 @@ CHECKS: dict[str, Callable[[torch.device], str]] = {
 
 
 @click.command(help=__doc__.split("\n\n")[0])
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cuda", show_default=True)
-@click.option("--json", "json_path", type=Path, help="Write the outcomes here.")
+@device_option("cuda")
+@json_option
 @door
 def main(device: str, json_path: Path | None) -> None:
     """Run all checks."""
     place, checks = choose_device(device, 0), {}
+    watch = Stopwatch(place)
     for name, check in CHECKS.items():
-        start = time.perf_counter()
+        start = watch.now()
         try:
             said, ok = check(place), True
-            synchronize(place)
         except Exception as error:
             traceback.print_exc()
             said, ok = f"{type(error).__name__}: {first_line(error)}", False
-        checks[name] = {"ok": ok, "seconds": round(time.perf_counter() - start, 1), "said": said}
+        checks[name] = {"ok": ok, "seconds": round(watch.now() - start, 1), "said": said}
         print(f"{'ok    ' if ok else 'FAILED'} {checks[name]['seconds']:6.1f} s  {name}: {said}", flush=True)
         if json_path is not None:
-            json_path.write_text(json.dumps({"machine": provenance(device), "checks": checks}, indent=2) + "\n")
+            write_json(json_path, {"machine": provenance(place), "checks": checks})
     sys.exit(0 if all(check["ok"] for check in checks.values()) else 1)
 
 
