@@ -18,8 +18,6 @@ from typing import Any
 from dnnlib.errors import UserError
 from dnnlib.files import atomic_write
 
-_TAIL_BYTES = 65536  # more than a line of any of our files
-
 
 def strict(value: Any) -> Any:
     """`value` as strict JSON has it: None for NaN and infinities, dictionaries for dataclasses, lists for arrays."""
@@ -95,19 +93,6 @@ def read_records(path: str | os.PathLike) -> list[dict[str, Any]]:
         UserError: it cannot be read, or a line that was not cut off is no object.
     """
     return [record for _, record in _records(Path(path))]
-
-
-def last_record(path: str | os.PathLike) -> dict[str, Any] | None:
-    """The last object of a file of lines, without reading all of a long one; None where it has none."""
-    try:
-        with open(path, "rb") as stream:
-            stream.seek(max(0, stream.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            parsed = map(_parsed, reversed(stream.read().split(b"\n")))
-            return next((record for record in parsed if record is not None), None)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UserError(f"cannot read {path} ({error.strerror})") from error
 
 
 def keep_records(path: str | os.PathLike, keep: Callable[[dict[str, Any]], bool]) -> None:

@@ -114,8 +114,12 @@ class Checkpoints:
 
 def list_checkpoints(run_dir: Path) -> list[Path]:
     """The checkpoint files of a run directory, newest first."""
-    paths = [path for path in Path(run_dir).iterdir() if _NAME.fullmatch(path.name)]
-    return sorted(paths, reverse=True)
+    return sorted((path for path in Path(run_dir).iterdir() if is_checkpoint(path.name)), reverse=True)
+
+
+def is_checkpoint(name: str) -> bool:
+    """Whether a file of this name is one."""
+    return _NAME.fullmatch(name) is not None
 
 
 def pack(states: dict[str, Any]) -> bytes:

@@ -109,19 +109,15 @@ def compare_with(
                 if seed in summaries[reference.key]
             }
             differences = [value - other for value, other in pairs.values()]
-            mean = interval(differences)
             family.append(
                 Comparison(
+                    **vars(interval(differences)),
                     loss=loss.key,
                     reference=reference.key,
                     quantity=quantity,
                     seeds=list(pairs),
                     differences=differences,
                     better_in=sum(d < 0 if better == "lower" else d > 0 for d in differences),
-                    n=mean.n,
-                    mean=mean.mean,
-                    low=mean.low,
-                    high=mean.high,
                     reference_mean=float(np.mean([other for _, other in pairs.values()])) if pairs else None,
                     p=statistics.sign_flip_test(differences),
                     smallest_p=statistics.smallest_p(len(differences)),
@@ -151,7 +147,14 @@ def k_curve(losses: Sequence[LossSpec], found: MetricFindings) -> list[PointOver
         if loss.loss.k is not None:
             families.setdefault(loss.family, []).append(loss)
     return [
-        PointOverK(loss.key, loss.loss.k, loss.loss.form, loss.loss.saturating, loss.family, **vars(final))
+        PointOverK(
+            **vars(final),
+            loss=loss.key,
+            k=loss.loss.k,
+            form=loss.loss.form,
+            saturating=loss.loss.saturating,
+            family=loss.family,
+        )
         for members in families.values()
         if len({member.loss.k for member in members}) > 1
         for loss in sorted(members, key=lambda member: member.loss.k)

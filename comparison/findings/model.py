@@ -53,8 +53,8 @@ class Band:
     n: int
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Interval):
     """The paired differences of one quantity between a loss and the reference, over the seeds that both finished.
 
     Attributes:
@@ -71,10 +71,6 @@ class Comparison:
     seeds: list[int]
     differences: list[float]
     better_in: int
-    n: int
-    mean: float | None
-    low: float | None
-    high: float | None
     reference_mean: float | None
     p: float | None
     smallest_p: float | None
@@ -115,8 +111,8 @@ class MetricFindings:
     reach: list[Level]
 
 
-@dataclass(frozen=True)
-class PointOverK:
+@dataclass(frozen=True, kw_only=True)
+class PointOverK(Interval):
     """The final value of one loss of a family that differs in k only."""
 
     loss: str
@@ -124,11 +120,6 @@ class PointOverK:
     form: str
     saturating: bool
     family: str
-    n: int
-    mean: float | None
-    sd: float | None
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True)

@@ -82,10 +82,6 @@ def check_distance(name: str) -> None:
     Raises:
         UserError: names `distance`.
     """
-    if name not in ("auto", "lpips", "pixel") and not Path(name).is_file():
-        raise UserError(
-            f"`distance`={name} is neither a distance nor a file; give auto, lpips, pixel or a TorchScript file"
-        )
     if name != "auto":
         load_distance(name, "cpu")
 

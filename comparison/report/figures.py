@@ -6,7 +6,6 @@ from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
-from PIL import Image
 
 from comparison.findings.model import MetricFindings, Results
 from comparison.report import samples
@@ -142,9 +141,3 @@ def _save(figure: Figure, stem: Path) -> list[Path]:
     except OSError as error:
         raise UserError(f"cannot write {stem}: {error.strerror}") from error
     return paths
-
-
-def open_picture(path: Path) -> Image.Image:
-    """Read a picture fully, so that its file is closed again."""
-    with Image.open(path) as picture:
-        return picture.copy()

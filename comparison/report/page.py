@@ -7,10 +7,11 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from PIL import Image
+
 from comparison.findings.model import Projected, Results
 from comparison.findings.sentences import number
 from comparison.report import samples, tables
-from comparison.report.figures import open_picture
 from comparison.report.samples import Samples
 from comparison.report.style import LineStyle
 from dnnlib import atomic_write, json_text
@@ -214,7 +215,8 @@ def _embedded(value: Any) -> str:
 
 
 def _picture(path: Path, alt: str, style: str = "") -> str:
-    return f'<img{style} src="{samples.data_uri(open_picture(path))}" alt="{escape(alt)}">'
+    with Image.open(path) as picture:
+        return f'<img{style} src="{samples.data_uri(picture)}" alt="{escape(alt)}">'
 
 
 def _asset(name: str) -> str:

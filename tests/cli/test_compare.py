@@ -153,7 +153,7 @@ def test_learning_rate_search_as_commands(tmp_path):
         (["--tune", "--metrics=none"], "--tune needs a metric"),
         (["--", "--seed=3"], "--seed after -- is set by compare.py itself"),
         (["--reach=far"], "'--reach': 'far' is not a valid number"),
-        (["--projection-distance=vgg"], "--projection-distance=vgg is neither a distance nor a file"),
+        (["--projection-distance=vgg"], "--projection-distance=vgg is neither lpips nor pixel nor a TorchScript file"),
         ([f"--projection-distance={__file__}"], "test_compare.py cannot be read as a TorchScript file"),
         (["--projection-target=/nowhere.png"], "--projection-target=/nowhere.png: there is no such file or folder"),
         ([f"--projection-target={__file__}"], "test_compare.py cannot be read as a picture"),

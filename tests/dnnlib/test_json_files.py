@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from dnnlib import UserError, json_text, read_json, write_json
-from dnnlib.json_files import append_record, keep_records, last_record, read_records, strict
+from dnnlib.json_files import append_record, keep_records, read_records, strict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,6 @@ def test_a_last_line_that_was_cut_off_is_left_out_and_replaced(tmp_path, end):
     path = tmp_path / "a.jsonl"
     path.write_text('{"x": 1}\n' + end)
     assert read_records(path) == [{"x": 1}]
-    assert last_record(path) == {"x": 1}
     append_record(path, {"x": math.nan})
     assert path.read_text() == '{"x": 1}\n{"x": null}\n'
 
@@ -60,7 +59,6 @@ def test_a_file_of_one_line_that_was_cut_off(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"x')
     assert read_records(path) == []
-    assert last_record(path) is None
     append_record(path, {"x": 1})
     assert path.read_text() == '{"x": 1}\n'
 
@@ -86,12 +84,5 @@ def test_any_other_broken_line_is_named(tmp_path, line):
 
 def test_no_file_has_no_lines(tmp_path):
     assert read_records(tmp_path / "a.jsonl") == []
-    assert last_record(tmp_path / "a.jsonl") is None
     keep_records(tmp_path / "a.jsonl", bool)
     assert not (tmp_path / "a.jsonl").exists()
-
-
-def test_the_last_line_of_a_long_file(tmp_path):
-    path = tmp_path / "a.jsonl"
-    path.write_text("".join(f'{{"x": {i}, "more": "{"." * 100}"}}\n' for i in range(2000)))
-    assert last_record(path)["x"] == 1999

@@ -13,7 +13,7 @@ from typing import IO, Any
 from tqdm import tqdm
 
 from dnnlib import UserError, read_json, write_json
-from dnnlib.json_files import append_record, keep_records, last_record, read_records
+from dnnlib.json_files import append_record, keep_records, read_records
 from torch_utils.checkpoint import list_checkpoints
 from training.run_dir import names
 
@@ -177,9 +177,9 @@ class RunDir:
         return read_records(self.path / names.STATS)
 
     def nimg(self) -> int:
-        """The images at the last tick, without reading all the statistics; 0 before the first."""
-        last = last_record(self.path / names.STATS)
-        return round(last["Progress/kimg"]["mean"] * 1000) if last else 0
+        """The images at the last tick; 0 before the first."""
+        ticks = self.stats()
+        return round(ticks[-1]["Progress/kimg"]["mean"] * 1000) if ticks else 0
 
     def append_metric(self, record: dict[str, Any]) -> None:
         """Add a line to the results of the metric that the record names."""

@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch_utils.checkpoint import is_checkpoint
+
 OPTIONS = "training_options.json"
 LOG = "log.txt"
 STATS = "stats.jsonl"
@@ -46,30 +48,6 @@ SNAPSHOTS = Numbered("network-snapshot-", ".safetensors", others=(".pkl",))  # t
 FAKES = Numbered("fakes", ".png")
 
 
-_FIXED = (OPTIONS, LOG, STATS, REALS, FAKES_INIT, BEST, BEST_RECORD, FINISHED, DIVERGED)
-_OURS = "|".join(
-    [
-        *map(re.escape, _FIXED),
-        rf"{re.escape(EVENTS)}[^/]*",
-        r"metric-[^/]+\.jsonl",
-        r"network-snapshot-\d{6,}\.safetensors",
-        r"fakes\d{6,}\.png",
-        r"checkpoint-\d{9,}\.safetensors(\.damaged)?",
-    ]
-)
-
-
-def is_ours(name: str) -> bool:
-    """Whether a run writes files of this name; of no other may one be removed or written over."""
-    return re.fullmatch(_OURS, name) is not None
-
-
-def is_leftover(name: str) -> bool:
-    """Whether this is what a killed `dnnlib.atomic_write` or `copy_whole` leaves of such a file."""
-    match = re.fullmatch(r"\.(.+?)(\.[a-z0-9_]{8})?\.tmp", name)
-    return match is not None and is_ours(match[1])
-
-
 def metric_file(metric: str) -> str:
     """The file of a metric's results."""
     return f"metric-{metric}.jsonl"
@@ -78,3 +56,20 @@ def metric_file(metric: str) -> str:
 def metric_of(name: str) -> str:
     """The inverse of `metric_file`."""
     return name.removeprefix("metric-").removesuffix(".jsonl")
+
+
+def is_ours(name: str) -> bool:
+    """Whether a run writes files of this name; of no other may one be removed or written over."""
+    return (
+        name in (OPTIONS, LOG, STATS, REALS, FAKES_INIT, BEST, BEST_RECORD, FINISHED, DIVERGED)
+        or name.startswith(EVENTS)
+        or name == metric_file(metric_of(name))
+        or any(name == kind.name(kind.nimg(name) or 0) for kind in (SNAPSHOTS, FAKES))
+        or is_checkpoint(name.removesuffix(".damaged"))
+    )
+
+
+def is_leftover(name: str) -> bool:
+    """Whether this is what a killed `dnnlib.atomic_write` or `copy_whole` leaves of such a file."""
+    match = re.fullmatch(r"\.(.+?)(\.[a-z0-9_]{8})?\.tmp", name)
+    return match is not None and is_ours(match[1])
