@@ -117,7 +117,7 @@ def run_ranks(tmp_path_factory) -> Iterator[Callable[..., list[Ended]]]:
         folder, ranks = tmp_path_factory.mktemp("ranks"), []
         for number, environment in enumerate(_rank_environments(count) if count > 1 else [{}]):
             outputs = folder / f"{number}.out", folder / f"{number}.err"
-            task = {"TASK": (Path(script), arguments, environment, *outputs)}
+            task = {"TASK": (Path(script), arguments, {**os.environ, **environment}, *outputs)}
             process = context.Process(target=runpy.run_path, args=(str(ROOT / "tests" / "rank.py"), task))
             process.start()
             started.append(process)

@@ -316,41 +316,43 @@ def test_names_are_listed(call):
     assert "swd" in done.stdout
 
 
-def run_as_user(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "calc_metrics.py"), "--device=cpu", "--verbose=0", *arguments],
-        env={**os.environ, "DNNLIB_CACHE_DIR": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+@pytest.fixture
+def in_two_processes(run_ranks, call):
+    """What `call` gives, of two processes as `--gpus=2` starts them."""
+
+    def invoke(*arguments: object):
+        ranks = run_ranks(ROOT / "calc_metrics.py", 2, ["--device=cpu", "--verbose=0", *map(str, arguments)])
+        assert len({rank.status for rank in ranks}) == 1, ranks
+        records = [json.loads(line) for rank in ranks for line in rank.stdout.splitlines()]
+        return ranks[0].status, records, "".join(rank.stderr for rank in ranks)
+
+    return invoke
 
 
-def test_two_processes_print_once_and_the_same(run_dir, data, detector, tmp_path):
+def test_two_processes_print_once_and_the_same(call, in_two_processes, run_dir, data, detector):
+    options = f"--run={run_dir}", "--last", "--metrics=fid130_train,swd70", f"--detector={detector}"
     outcomes = []
-    for gpus in (1, 2):
-        options = ("--metrics=fid130_train,swd70", f"--detector={detector}", f"--gpus={gpus}")
-        done = run_as_user(tmp_path, f"--run={run_dir}", "--last", *options)
-        assert done.returncode == 0, done.stderr
-        outcomes.append([json.loads(line) for line in done.stdout.splitlines()])
+    for run in (call, in_two_processes):
+        status, records, errors = run(*options)
+        assert status == 0, errors
+        outcomes.append(records)
     assert [record["results"] for record in outcomes[0]] == [record["results"] for record in outcomes[1]]
     assert [record["num_gpus"] for record in outcomes[1]] == [2, 2]
     assert len((run_dir / "metric-swd70.jsonl").read_text().splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    ("options", "status", "line"),
-    [
-        ([], 0, "note: computing swd instead of fid50k_full: the inception detector needs weights-"),
-        (["--metrics=fid9"], 2, "error: the inception detector needs weights-"),
-    ],
-    ids=["default", "asked for"],
-)
-def test_two_processes_tell_once_that_a_detector_is_missing(run_dir, tmp_path, monkeypatch, options, status, line):
-    monkeypatch.delenv("ROOTED_DETECTOR_DIR", raising=False)
-    done = run_as_user(tmp_path, f"--network={snapshot(run_dir)}", "--offline", "--gpus=2", *options)
-    assert done.returncode == status
-    assert len(done.stdout.splitlines()) == (1 if status == 0 else 0)
-    assert done.stderr.startswith(line)
+def test_two_processes_tell_once_what_is_computed_instead(in_two_processes, run_dir):
+    status, records, errors = in_two_processes(f"--network={snapshot(run_dir)}", "--offline")
+    assert status == 0
+    assert len(records) == 1
+    assert errors.startswith("note: computing swd instead of fid50k_full: the inception detector needs weights-")
+    assert errors.count("\n") == 1
+
+
+def test_gpus_tells_once_that_a_detector_is_missing(call, run_dir):
+    command = [sys.executable, str(ROOT / "calc_metrics.py"), "--device=cpu", "--verbose=0", "--gpus=2", "--offline",
+               f"--network={snapshot(run_dir)}", "--metrics=fid9"]  # fmt: skip
+    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: the inception detector needs weights-")
     assert done.stderr.count("\n") == 1
