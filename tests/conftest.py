@@ -105,31 +105,46 @@ class Ended:
     stderr: str
 
 
-@pytest.fixture
-def run_ranks(tmp_path_factory) -> Iterator[Callable[..., list[Ended]]]:
-    """`run_ranks(script, count, *arguments)`: `main(*arguments)` of the script in as many processes, by rank.
+@pytest.fixture(scope="session")
+def fork(tmp_path_factory) -> Iterator[Callable[..., Any]]:
+    """`fork(script, *arguments, environment={})`: a process that calls `main(*arguments)` of the script.
 
-    They are forked from one that has imported everything, which takes a moment where starting Python takes seconds.
+    It is forked from one that has imported everything, which takes a moment where starting Python takes seconds. What
+    it prints goes to the files `process.stdout` and `process.stderr`. It is killed at the end of the session.
     """
     context, started = multiprocessing.get_context("forkserver"), []
 
+    def begin(script: Path, *arguments: Any, environment: dict[str, str] | None = None) -> Any:
+        outputs = [tmp_path_factory.mktemp("printed") / name for name in ("stdout", "stderr")]
+        task = {"TASK": (Path(script), arguments, {**os.environ, **(environment or {})}, *outputs)}
+        process = context.Process(target=runpy.run_path, args=(str(ROOT / "tests" / "forked.py"), task))
+        process.start()
+        process.stdout, process.stderr = outputs
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.join()
+
+
+@pytest.fixture
+def run_ranks(fork) -> Iterator[Callable[..., list[Ended]]]:
+    """`run_ranks(script, count, *arguments)`: `main(*arguments)` of the script in as many processes, by rank."""
+    started = []
+
     def run(script: Path, count: int, *arguments: Any) -> list[Ended]:
-        folder, ranks = tmp_path_factory.mktemp("ranks"), []
-        for number, environment in enumerate(_rank_environments(count) if count > 1 else [{}]):
-            outputs = folder / f"{number}.out", folder / f"{number}.err"
-            task = {"TASK": (Path(script), arguments, {**os.environ, **environment}, *outputs)}
-            process = context.Process(target=runpy.run_path, args=(str(ROOT / "tests" / "rank.py"), task))
-            process.start()
-            started.append(process)
-            ranks.append((process, outputs))
-        for process, _ in ranks:
+        environments = _rank_environments(count) if count > 1 else [{}]
+        processes = [fork(script, *arguments, environment=environment) for environment in environments]
+        started.extend(processes)
+        for process in processes:
             process.join()
-        return [Ended(process.pid, process.exitcode, *(path.read_text() for path in paths)) for process, paths in ranks]
+        return [Ended(p.pid, p.exitcode, p.stdout.read_text(), p.stderr.read_text()) for p in processes]
 
     yield run
     for process in started:
         process.kill()
-        process.join()
 
 
 @pytest.fixture(scope="session", autouse=True)

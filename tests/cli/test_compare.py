@@ -3,10 +3,6 @@
 import fcntl
 import json
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -17,10 +13,6 @@ from dnnlib import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ("--preset=demo", "--cbase=64", "--cmax=8", "--batch=32", "--mbstd-group=4", "--aug=noaug", "--grid=4x2")
-
-
-def command(outdir, *arguments):
-    return [sys.executable, str(ROOT / "compare.py"), f"--outdir={outdir}", *arguments, "--", *TINY]
 
 
 def invoke(*arguments):
@@ -36,38 +28,30 @@ def is_locked(folder):
     return False
 
 
-def wait_for(condition, seconds=120):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
-
-
 @pytest.fixture(scope="module")
-def killed(tmp_path_factory):
+def killed(tmp_path_factory, fork, wait_until):
     """A comparison killed in its first run and then repeated: its folder, whether that run was unfinished, output."""
     pytest.importorskip("skimage", reason="the built-in faces need scikit-image")
     outdir = tmp_path_factory.mktemp("killed")
-    arguments = command(outdir, "--losses=ce,rlo:k=11", "--seeds=1", "--kimg=1", "--metrics=swd50", "--evaluations=1",
-                        "--projections=1", "--projection-steps=5", "--projection-distance=pixel")  # fmt: skip
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT)
+    arguments = [f"--outdir={outdir}", "--losses=ce,rlo:k=11", "--seeds=1", "--kimg=1", "--metrics=swd50",
+                 "--evaluations=1", "--projections=1", "--projection-steps=5", "--projection-distance=pixel",
+                 "--", *TINY]  # fmt: skip
+    process = fork(ROOT / "compare.py", arguments)
     first = outdir / "runs" / "ce-seed0"
     try:
-        wait_for(lambda: list(first.glob("checkpoint-*")))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        wait_for(lambda: not is_locked(first))  # the training process does not go on by itself
+        wait_until(lambda: list(first.glob("checkpoint-*")), process)
     finally:
         process.kill()
+        process.join()
+    wait_until(lambda: not is_locked(first))  # the training process does not go on by itself
     begun = not (first / "finished.json").exists()
-    again = subprocess.run(arguments, capture_output=True, text=True, cwd=ROOT)
-    return outdir, begun, again
+    return outdir, begun, invoke(*arguments)
 
 
 def test_after_sigkill_it_goes_on_where_it_was(killed):
     outdir, begun, again = killed
     assert begun
-    assert again.returncode == 0, again.stderr
+    assert again.exit_code == 0, again.stderr
     assert "rlo-k11-bounded-seed0: starting" in again.stderr
     log = (outdir / "runs" / "ce-seed0" / "log.txt").read_text()
     assert "continuing" in log

@@ -1,4 +1,4 @@
-"""What a forked process of the fixture `run_ranks` does: `main` of a script, as one of several processes.
+"""What a process of the fixture `fork` does: `main` of a script.
 
 A script of its own, as other processes have to run it: `TASK` holds the arguments of `run`.
 """
