@@ -10,7 +10,8 @@ class UserError(Exception):
 
     The message is one line that names the argument or file and the remedy. Arguments stand in backquotes, as
     "`batch_size`=0: give 1 or more". Command lines print the line on stderr with their own flags in place of the
-    arguments, and exit with status 2 (see `dnnlib.cli.door`); as a library call it is an ordinary exception.
+    arguments, and exit with status 2 (see `dnnlib.cli.door`); as a library call it is an ordinary exception. What a
+    message quotes from files and names is data: it is shown as `printable` shows it.
 
     Args:
         message: the line.
@@ -18,8 +19,20 @@ class UserError(Exception):
     """
 
     def __init__(self, message: str, *, everywhere: bool = False) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.everywhere = everywhere
+
+
+def printable(text: str, longest: int = 2000) -> str:
+    r"""`text` on one line, with nothing in it that a terminal obeys; of long text the middle is left out.
+
+    Example:
+        >>> print(printable(chr(27) + "[2J"))
+        \x1b[2J
+    """
+    if len(text) > longest:
+        text = f"{text[: longest // 2]} ... {text[-longest // 2 :]}"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 @contextlib.contextmanager

@@ -7,9 +7,10 @@ from typing import Any
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value from JSON is of a type: None, bool, int, finite float, str, tuple (a list), union, literal, Any.
+    """Whether a value from JSON is of a type.
 
-    An int is a float too, a bool is neither.
+    Types are None, bool, int, float (finite), str, list, dict, tuple (in JSON a list), unions, literals, Any. An int
+    is a float too, a bool is neither.
 
     Example:
         >>> fits([1, 0.5], tuple[float, float]), fits(True, int), fits(None, str | None)
@@ -28,6 +29,8 @@ def fits(value: Any, hint: Any) -> bool:
         if len(parts) == 2 and parts[1] is Ellipsis:
             return all(fits(item, parts[0]) for item in value)
         return len(value) == len(parts) and all(map(fits, value, parts))
+    if origin is list:
+        return isinstance(value, list) and all(fits(item, parts[0]) for item in value)
     if origin is dict:
         return isinstance(value, dict) and all(
             fits(key, parts[0]) and fits(item, parts[1]) for key, item in value.items()

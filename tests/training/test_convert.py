@@ -193,7 +193,7 @@ class Hostile:
         (lambda c: c["g_ema"].pop("conv1.noise.weight"), "conv1.noise.weight is missing"),
         (lambda c: c["g_ema"].update(x=torch.zeros(1)), "x is unknown"),
         (lambda c: c["g_ema"]["to_rgbs.0.upsample.kernel"].mul_(2), r"another filter than \[1, 3, 3, 1\]"),
-        (lambda c: c["g_ema"].update({"style.1.bias": torch.zeros(3)}), "mapping.fc0.bias is"),
+        (lambda c: c["g_ema"].update({"style.1.bias": torch.zeros(3)}), r"style.1.bias is \[3\] instead of \[\d+\]"),
         (lambda c: c["g_ema"].update({"convs.0.activate.bias": torch.zeros(17)}), "feature maps .* follow no rule"),
         (lambda c: c["g_ema"].pop("input.input"), "input.input is missing"),
         (lambda c: c["d"].pop("final_linear.1.bias"), "final_linear.1.bias is missing"),

@@ -1,17 +1,18 @@
 """Networks from a config and tensors that someone else wrote: nothing is believed before it is compared."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from dnnlib import UserError
+from dnnlib.typed import fits
 from training.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 
 _CLASSES = {"D": (Discriminator, DiscriminatorConfig)} | dict.fromkeys(("G", "G_ema"), (Generator, GeneratorConfig))
 _LARGEST = {"img_resolution": 8192, "channel_base": 1 << 20, "mapping_layers": 64, "mbstd_num_channels": 64}
 _LARGEST_SIZE = 1 << 16
+_LARGEST_CLAMP = 1e30  # of float32's range
 
 
 def build_network(name: str, config: Mapping[str, Any], tensors: Mapping[str, torch.Tensor], where: str) -> Any:
@@ -34,6 +35,9 @@ def build_network(name: str, config: Mapping[str, Any], tensors: Mapping[str, to
         network = make(make_config.from_dict(dict(config)))
     expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
     _compare_shapes(name, expected, {key: tuple(tensor.shape) for key, tensor in tensors.items()}, where)
+    strange = [key for key, tensor in tensors.items() if tensor.layout != torch.strided or tensor.device.type != "cpu"]
+    if strange:
+        raise UserError(f"{where}: {name}.{strange[0]} is no ordinary tensor")
     whole = [key for key, tensor in tensors.items() if not tensor.is_floating_point()]
     if whole:
         raise UserError(f"{where}: {name}.{whole[0]} holds {tensors[whole[0]].dtype} instead of floating-point numbers")
@@ -46,7 +50,7 @@ def _check_sizes(name: str, config: Mapping[str, Any], where: str) -> None:
     for key, value in config.items():
         largest = _LARGEST.get(key, _LARGEST_SIZE)
         is_size = type(value) is int and 0 <= value <= largest
-        is_clamp = key == "conv_clamp" and type(value) in (int, float) and math.isfinite(value)
+        is_clamp = key == "conv_clamp" and fits(value, float) and abs(value) <= _LARGEST_CLAMP
         is_absent = key in ("conv_clamp", "cmap_dim") and value is None
         is_name = key == "architecture" and type(value) is str
         if not (is_size or is_clamp or is_absent or is_name):

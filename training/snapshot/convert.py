@@ -7,7 +7,7 @@ Destinations by suffix: `.safetensors` (a snapshot), `.pt` (rosinality's layout)
 import argparse
 import io
 import os
-import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from training.snapshot.rosinality import (
 )
 
 _SUFFIXES = (".safetensors", ".pt", ".onnx")
+_LARGEST_MULTIPLE = 4  # of the file: some programs save a tensor under two names
 
 
 def load_rosinality(path: str | os.PathLike) -> Snapshot:
@@ -38,19 +39,21 @@ def load_rosinality(path: str | os.PathLike) -> Snapshot:
     Raises:
         UserError: the file cannot be read without running code, or is not in that layout.
     """
+    _check_archive(path)
     try:
         # Training checkpoints carry their arguments in a Namespace, which is a plain record.
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:  # there is nothing that a damaged pickle does not make the reader raise
         raise UserError(f"{path} cannot be read as a checkpoint of tensors ({first_line(error)})") from error
+    _check_memory(path, content)
     if not isinstance(content, dict) or not any(_is_state(content.get(key)) for key in ("g", "d", "g_ema")):
         raise UserError(
             f"{path} is no checkpoint of rosinality/stylegan2-pytorch: it has no states 'g', 'd' or 'g_ema'"
         )
     mean = content.get("latent_avg")
     if mean is not None and not (isinstance(mean, torch.Tensor) and mean.is_floating_point()):
-        raise UserError(f"{path} has a 'latent_avg' that is no tensor")
+        raise UserError(f"{path} has a 'latent_avg' that is no tensor of numbers")
     networks: dict[str, Any] = {"G": None, "D": None, "G_ema": None}
     for name, key in (("G", "g"), ("D", "d"), ("G_ema", "g_ema")):
         state = content.get(key)
@@ -60,6 +63,28 @@ def load_rosinality(path: str | os.PathLike) -> Snapshot:
             )
             networks[name] = build_network(name, config, tensors, str(path))
     return Snapshot(**networks, metadata={"class_names": None, "imported_from": "rosinality/stylegan2-pytorch"})
+
+
+def _check_archive(path: str | os.PathLike) -> None:
+    """torch.save compresses nothing; an archive that does could unpack to any size."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
+        if packed:
+            raise UserError(f"{path} has the compressed entry '{packed[0]}', as torch.save writes none")
+
+
+def _check_memory(path: str | os.PathLike, content: Any) -> None:
+    """Refuse tensors without memory of their own, and those that repeat a little memory many times."""
+    if not isinstance(content, dict):
+        return
+    states = [content, *(value for value in content.values() if isinstance(value, dict))]
+    tensors = [tensor for state in states for tensor in state.values() if isinstance(tensor, torch.Tensor)]
+    if any(tensor.layout != torch.strided or tensor.device.type != "cpu" for tensor in tensors):
+        raise UserError(f"{path} holds a tensor that is not an ordinary one in memory; save a plain state dict")
+    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    if size > _LARGEST_MULTIPLE * os.path.getsize(path):
+        raise UserError(f"{path} describes {size} bytes of tensors, many times its size; no checkpoint is like that")
 
 
 def save_rosinality(path: str | os.PathLike, snapshot: Snapshot) -> None:
@@ -82,7 +107,11 @@ def save_rosinality(path: str | os.PathLike, snapshot: Snapshot) -> None:
 
 
 def _is_state(value: Any) -> bool:
-    return isinstance(value, dict) and bool(value) and all(isinstance(t, torch.Tensor) for t in value.values())
+    return (
+        isinstance(value, dict)
+        and bool(value)
+        and all(isinstance(key, str) and isinstance(t, torch.Tensor) for key, t in value.items())
+    )
 
 
 @click.command(

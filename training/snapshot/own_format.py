@@ -15,13 +15,21 @@ import safetensors
 import safetensors.torch
 import torch
 
-from dnnlib import UserError, atomic_write
+from dnnlib import UserError, atomic_write, first_line
+from dnnlib.typed import fits, type_name
 from training.networks import Discriminator, Generator
 from training.snapshot.build import build_network
 
 _HEADER_KEY = "rooted_stylegan_snapshot"  # one key only: safetensors writes several in an order of its own
 _FORMAT_VERSION = 1
 _NAMES = {"G", "D", "G_ema"}
+_METADATA: dict[str, Any] = {  # what others read; the rest is passed on as it is
+    "class_names": list[str] | None,
+    "training_set": dict[str, Any] | None,
+    "augment_p": float,
+    "cur_nimg": int,
+    "dataset_hash": str | None,
+}
 _LARGEST_HEADER = 100_000_000  # bytes; the limit of the safetensors format
 
 
@@ -113,6 +121,8 @@ def from_safetensors(where: str | os.PathLike, data: bytes) -> Snapshot:
         raise UserError(f"{where} is no complete safetensors file ({reason}); fetch or save it again") from error
     except KeyError as error:  # how the library answers number types that PyTorch has not
         raise UserError(f"{where} holds numbers of the type {error}, which no snapshot has") from error
+    except (OverflowError, RuntimeError, TypeError, ValueError) as error:  # sizes that no tensor has
+        raise UserError(f"{where} holds an impossible tensor ({first_line(error)}); fetch or save it again") from error
     header = _header(where, data)
     groups: dict[str, dict[str, torch.Tensor]] = {name: {} for name in header["networks"]}
     for key, tensor in tensors.items():
@@ -135,13 +145,27 @@ def _header(where: str | os.PathLike, data: bytes) -> dict[str, Any]:
             f"{where} is a safetensors file, but no snapshot of this project: it does not say which network"
         )
     try:
-        header = json.loads(entries[_HEADER_KEY])
+        header = json.loads(entries[_HEADER_KEY], parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where} has a damaged header ({str(error)[:100]}); fetch or save it again") from error
     match header:
         case {"version": int(version)} if version != _FORMAT_VERSION:
             raise UserError(f"{where} has snapshot format {version}; this program reads format {_FORMAT_VERSION}")
-        case {"version": int(), "networks": dict(networks), "metadata": dict()}:
+        case {"version": int(), "networks": dict(networks), "metadata": dict(metadata)}:
             if networks and set(networks) <= _NAMES and all(type(c) is dict for c in networks.values()):
+                _check_metadata(where, metadata)
                 return header
     raise UserError(f"{where} has a damaged header (its networks are not described); fetch or save it again")
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _check_metadata(where: str | os.PathLike, metadata: Mapping[str, Any]) -> None:
+    for key, hint in _METADATA.items():
+        if key in metadata and not fits(metadata[key], hint):
+            raise UserError(f"{where}: '{key}' in its metadata should be {type_name(hint)}")
+    training_set = metadata.get("training_set") or {}
+    if not fits(training_set.get("path"), str | None):
+        raise UserError(f"{where}: 'training_set.path' in its metadata should be str or none")

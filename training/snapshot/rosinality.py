@@ -5,8 +5,7 @@ The arithmetic is the same as here, tensor by tensor; only names, leading axes o
 blur kernels differ. The layout knows unconditional RGB networks with a residual discriminator and no clamping.
 """
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import torch
 
@@ -16,6 +15,7 @@ from training.networks import Discriminator, DiscriminatorConfig, Generator, Gen
 from training.networks.layers import RESAMPLE_TAPS
 
 Tensors = dict[str, torch.Tensor]
+_MOST = 64  # layers of a kind: more than any network has, and than a resolution can be doubled
 _UP_GAIN = 4  # the kernels that follow an upsampling hold its gain, 2 x 2
 
 
@@ -75,10 +75,14 @@ def generator_from_rosinality(
     names = _generator_names(config)
     kernels = {f"convs.{2 * i}.conv.blur.kernel" for i in range(blocks)}
     kernels |= {f"to_rgbs.{i}.upsample.kernel" for i in range(blocks)}
-    ours = _take(theirs, names, kernels, gain=_UP_GAIN)
+    with torch.device("meta"):
+        expected = Generator(config).state_dict()
+    shapes = {there: add_axes(expected[here], there).shape for here, there in names.items()}
+    ours = _take(theirs, names, shapes, kernels, gain=_UP_GAIN)
+    if latent_avg is not None and latent_avg.numel() != w_dim:
+        raise UserError(f"the checkpoint has a 'latent_avg' of {latent_avg.numel()} numbers instead of {w_dim}")
     ours["mapping.w_avg"] = torch.zeros(w_dim) if latent_avg is None else latent_avg.reshape(w_dim)
-    _add_filters(ours, Generator, config)
-    return config.to_dict(), ours
+    return config.to_dict(), ours | _filters(expected)
 
 
 def discriminator_from_rosinality(theirs: Mapping[str, torch.Tensor]) -> tuple[dict, Tensors]:
@@ -88,9 +92,11 @@ def discriminator_from_rosinality(theirs: Mapping[str, torch.Tensor]) -> tuple[d
     widths = [_shape(theirs, "final_conv.1.bias", 1)[0], *reversed(outward)]
     config = DiscriminatorConfig(img_resolution=4 << blocks, **_widths_rule(widths), conv_clamp=None)
     kernels = {f"convs.{i}.{part}.0.kernel" for i in range(1, blocks + 1) for part in ("conv2", "skip")}
-    ours = _take(theirs, _discriminator_names(config), kernels, gain=1)
-    _add_filters(ours, Discriminator, config)
-    return config.to_dict(), ours
+    names = _discriminator_names(config)
+    with torch.device("meta"):
+        expected = Discriminator(config).state_dict()
+    shapes = {there: expected[here].shape for here, there in names.items()}
+    return config.to_dict(), _take(theirs, names, shapes, kernels, gain=1) | _filters(expected)
 
 
 def add_axes(tensor: torch.Tensor, there: str) -> torch.Tensor:
@@ -163,24 +169,30 @@ def _discriminator_names(config: DiscriminatorConfig) -> dict[str, str]:
     return names
 
 
-def _take(theirs: Mapping[str, torch.Tensor], names: Mapping[str, str], kernels: set[str], gain: int) -> Tensors:
+def _take(
+    theirs: Mapping[str, torch.Tensor],
+    names: Mapping[str, str],
+    shapes: Mapping[str, torch.Size],
+    kernels: set[str],
+    gain: int,
+) -> Tensors:
     missing = sorted(set(names.values()) - set(theirs))
     unknown = sorted(set(theirs) - set(names.values()) - kernels)
     if missing or unknown:
         what = f"{missing[0]} is missing" if missing else f"{unknown[0]} is unknown"
         raise UserError(f"the checkpoint is not in rosinality's layout: {what}")
+    for there, shape in shapes.items():
+        if theirs[there].shape != shape:
+            found = f"{there} is {list(theirs[there].shape)} instead of {list(shape)}"
+            raise UserError(f"the checkpoint is not in rosinality's layout: {found}")
     for kernel in kernels & set(theirs):
         if theirs[kernel].shape != (4, 4) or not torch.allclose(theirs[kernel].float(), _kernel() * gain):
             raise UserError(f"the checkpoint resamples with another filter than [1, 3, 3, 1] ({kernel})")
     return {here: remove_axes(theirs[there], there) for here, there in names.items()}
 
 
-def _add_filters(ours: Tensors, make: Callable[[Any], torch.nn.Module], config: Any) -> None:
-    with torch.device("meta"):
-        network = make(config)
-    for name in network.state_dict():
-        if name.endswith("resample_filter"):
-            ours[name] = _kernel()
+def _filters(names: Iterable[str]) -> Tensors:
+    return {name: _kernel() for name in names if name.endswith("resample_filter")}
 
 
 def _widths_rule(widths: list[int]) -> dict[str, int]:
@@ -195,7 +207,7 @@ def _widths_rule(widths: list[int]) -> dict[str, int]:
 
 def _count(theirs: Mapping[str, torch.Tensor], pattern: str, first: int = 0) -> int:
     index = first
-    while pattern.format(index) in theirs:
+    while pattern.format(index) in theirs and index <= _MOST:
         index += 1
     if index == first:
         raise UserError(f"the checkpoint is not in rosinality's layout: {pattern.format(first)} is missing")
