@@ -2,6 +2,7 @@
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -129,10 +130,20 @@ def test_the_options_need_no_torch():
     assert not {"torch", "numpy"} & set(imported.stdout.split())
 
 
-def test_the_document_names_every_package_and_door():
+def test_the_document_names_every_package_door_and_room():
+    """And every module beside the rooms of training, which are what a run is."""
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    for name in [*ALLOWED, *(f"{door}.py" for door in DOORS)]:
+    rooms = [f"{room}/" for package in ROOMS.values() for room in package]
+    beside = [path.name for path in (ROOT / "training").glob("*.py") if path.name != "__init__.py"]
+    for name in [*ALLOWED, *(f"{door}.py" for door in DOORS), *rooms, *beside]:
         assert name in text, name
+
+
+def test_the_files_to_read_first_are_there():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\d\. `([^`]+)`", text, flags=re.MULTILINE)
+    assert 6 <= len(listed) <= 10
+    assert [name for name in listed if not (ROOT / name).is_file()] == []
 
 
 def test_no_file_names_a_module_level_switch():

@@ -33,12 +33,7 @@ from training.parameters import FlatParameters, GeneratorAverage, LazyAdam
 from training.phases import Batch, PhaseRunner, build_phases
 from training.progress import Clock, Progress, StopRequest
 from training.run_dir import RunDir
-from training.setup import (
-    build_networks,
-    count_parameters,
-    fake_label_source,
-    set_backends,
-)
+from training.setup import build_networks, count_parameters, fake_label_source, set_backends
 from training.snapshot.resume import copy_weights
 
 _WITHOUT_CHECKPOINT = "start a new run with `new`; `resume` takes this one's last snapshot"
@@ -152,14 +147,18 @@ class TrainingRun:
         if self.continued:
             self.log(f"continuing {run.path} at {self.progress.nimg / 1e3:.1f} kimg")
         elif config.resume is not None:
-            networks = {"G": self.G, "D": self.D, "G_ema": self.G_ema}
-            copy_weights(config.resume, networks, partial=config.resume_partial, log=self.log)
+            copy_weights(config.resume, self.networks, partial=config.resume_partial, log=self.log)
 
         # What is left for people.
         self.reports = Reports(
             config, dataset, run, world, progress=self.progress, device=self.device, log=self.log,
             keep_last=housekeeping.keep_last, keep_best=housekeeping.keep_best, evaluator=evaluator,
         )  # fmt: skip
+
+    @property
+    def networks(self) -> dict[str, torch.nn.Module]:
+        """The networks by the names that they have in snapshots."""
+        return {"G": self.G, "D": self.D, "G_ema": self.G_ema}
 
     @property
     def done(self) -> bool:
@@ -245,7 +244,7 @@ class TrainingRun:
             self.reports.begin(self.G_ema)
         shown = world.is_main and self.housekeeping.progress_bar
         with (
-            contextlib.closing(self.stream),
+            self.stream,
             contextlib.closing(self.reports),
             world.activity.busy(),
             use_implementation(config.precision.ops),
@@ -270,7 +269,7 @@ class TrainingRun:
         p, summaries = float(self.augment.p), self.statistics.summaries()
         skipped = float(self.G_opt.skipped + self.D_opt.skipped)
         return self.reports.tick(
-            {"G": self.G, "D": self.D, "G_ema": self.G_ema},
+            self.networks,
             summaries,
             phase_seconds=self.runner.stopwatch.means(),
             p=p,
