@@ -57,7 +57,7 @@ def main(options: TrainingOptions) -> None:
 
 def _run(options: TrainingOptions, world: "World", watch: "Watch") -> int:
     """Resolve the options, find the run directory, train; the exit status."""
-    from metrics import RunMetrics, check_name
+    from metrics import RunMetrics, check_names
     from torch_utils.allocator import keep_freed_memory
     from training.command import begin
     from training.progress import StopRequest
@@ -65,7 +65,7 @@ def _run(options: TrainingOptions, world: "World", watch: "Watch") -> int:
     from training.training_loop import Housekeeping, TrainingRun
 
     keep_freed_memory()
-    world.together(lambda: [check_name(name) for name in options.metrics or ()])
+    world.together(lambda: check_names(options.metrics or ()))
     keep = options.keep or Keep()
     housekeeping = Housekeeping(
         checkpoint_minutes=options.with_defaults().checkpoint_minutes,

@@ -76,9 +76,7 @@ def compare(given: ComparisonOptions, say: Callable[[str], None]) -> Iterator[st
 def _design(options: ComparisonOptions) -> Design:
     if options.data is not None and not Path(options.data).exists():
         raise UserError(f"`data`={options.data}: there is no such file or folder")
-    for name in options.metrics:
-        if not metrics.is_valid_name(name):
-            raise UserError(f"`metrics`={name} is unknown; known are {', '.join(metrics.list_names())}")
+    metrics.check_names(options.metrics)
     if options.tune and not options.metrics:
         raise UserError("`tune` needs a metric to choose by; name one with `metrics`")
     tuning = Tuning(

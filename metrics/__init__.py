@@ -7,7 +7,7 @@ result.results                                        # {"swd2k": ..., "swd2k_32
 
 from metrics.detectors.detector import DetectorUnavailable
 from metrics.evaluation import compare, compute
-from metrics.names import check_name, higher_is_better, is_valid_name, list_names
+from metrics.names import check_names, higher_is_better, list_names
 from metrics.results import Result
 from metrics.run_metrics import RunMetrics
 from metrics.settings import EvaluationSettings
@@ -17,10 +17,9 @@ __all__ = [
     "EvaluationSettings",
     "Result",
     "RunMetrics",
-    "check_name",
+    "check_names",
     "compare",
     "compute",
     "higher_is_better",
-    "is_valid_name",
     "list_names",
 ]

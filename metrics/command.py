@@ -13,7 +13,7 @@ from tqdm import tqdm
 from dnnlib import UserError, json_text
 from metrics.detectors.detector import DetectorUnavailable
 from metrics.evaluation import compare, compute
-from metrics.names import check_name, higher_is_better, parse_metric
+from metrics.names import check_names, higher_is_better, parse_metric
 from metrics.results import Result, append_record
 from metrics.settings import EvaluationSettings, ShowProgress
 from metrics.training_data import DataChoice, open_images, training_set
@@ -42,8 +42,7 @@ class Request:
     settings: EvaluationSettings
 
     def __post_init__(self) -> None:
-        for name in self.names:
-            check_name(name)
+        check_names(self.names)
         sources = [bool(self.networks), self.run_dir is not None, self.real is not None or self.fake is not None]
         if sum(sources) != 1:
             raise UserError("give one of `networks`=FILE, `run_dir`=DIR, or `real`=PATH with `fake`=PATH")

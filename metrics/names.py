@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Iterable
 
 from dnnlib import UserError
 from metrics.detectors.registry import DETECTORS
@@ -33,21 +34,17 @@ def _find(name: str) -> Metric | None:
     return next((metric for kind in registry.METRICS if (metric := kind.parse(name)) is not None), None)
 
 
-def check_name(name: str) -> None:
-    """Raise `UserError` with the nearest names if there is no metric of this name."""
-    parse_metric(name)
-
-
-def is_valid_name(name: str) -> bool:
-    """Whether `compute` knows a metric of this name."""
-    return _find(name) is not None
+def check_names(names: Iterable[str]) -> None:
+    """Raise `UserError` with the nearest names for the first that is no metric's."""
+    for name in names:
+        parse_metric(name)
 
 
 def list_names() -> list[str]:
     """The names worth knowing, StyleGAN2-ADA's among them; the grammar allows any other count."""
     spaces = [key for key, detector in DETECTORS.items() if detector.in_names]
     named = [f"{kind.kind}_{space}" for space in spaces for kind in registry.METRICS]
-    return [*(name for kind in registry.METRICS for name in kind.listed), *filter(is_valid_name, named)]
+    return [*(name for kind in registry.METRICS for name in kind.listed), *filter(_find, named)]
 
 
 def higher_is_better(name: str) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from metrics.evaluation import compute
-from metrics.names import check_name, higher_is_better
+from metrics.names import check_names, higher_is_better
 from torch_utils.distributed import World
 from torch_utils.timing import format_time
 from training.dataset import ImageDataset
@@ -15,7 +15,7 @@ from training.run_dir import RunDir
 class RunMetrics:
     """What a run is handed to measure its networks: a `training.outputs.evaluator.Evaluator`.
 
-    A detector that cannot be had is asked for once; its metrics are then written down as not computed, with the
+    A detector that is not here is asked for once; its metrics are then written down as not computed, with the
     reason, and the run goes on.
 
     Raises:
@@ -23,8 +23,7 @@ class RunMetrics:
     """
 
     def __init__(self, names: Sequence[str], run: RunDir, world: World, *, seed: int) -> None:
-        for name in names:
-            check_name(name)
+        check_names(names)
         self.names, self._run, self._world, self._seed = tuple(names), run, world, seed
         self._offline = False
 

@@ -31,7 +31,7 @@ class EvaluationSettings:
         bootstrap: number of resamples for 95 % intervals, 0 for none.
         progress: called with (label, images done, images to do).
         world: this process among those that make the same call and share the work (`torch_utils.distributed.world`).
-        mark_unavailable: give a `Result` with `not_computed` for a metric whose detector cannot be had, instead of
+        mark_unavailable: give a `Result` with `not_computed` for a metric whose detector is not here, instead of
             raising `DetectorUnavailable`.
 
     Raises:

@@ -169,8 +169,10 @@ class World:
         failed = [rank for rank, other in enumerate(errors) if other is not None]
         if not failed:
             return result
+        error = errors[failed[0]]
         alike = len({f"{other}" for other in errors}) == 1 or failed == [0]
-        raise _known(errors[failed[0]], "" if alike else f"rank {failed[0]}: ")
+        error.args, error.everywhere = (f"{error}" if alike else f"rank {failed[0]}: {error}",), True
+        raise error
 
     def main_only(self, action: Callable[[], Any]) -> Any:
         """The result of `action` on the main process, sent to all; it must be of plain values and tensors.
@@ -178,24 +180,7 @@ class World:
         Raises:
             UserError: the action raised one, or an error of a subclass; all processes raise it.
         """
-        if self.size == 1:
-            return action()
-        box: dict[str, Any] = {}
-        if self.is_main:
-            try:
-                box = {"result": action()}
-            except UserError as raised:
-                box = {"error": raised}
-        box = self.broadcast_object(box)
-        if "error" in box:
-            raise _known(box["error"])
-        return box["result"]
-
-
-def _known(error: UserError, prefix: str = "") -> UserError:
-    """The error, marked as known to every process."""
-    error.args, error.everywhere = (f"{prefix}{error}",), True
-    return error
+        return self.broadcast_object(self.together(lambda: action() if self.is_main else None))
 
 
 @contextlib.contextmanager

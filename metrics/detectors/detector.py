@@ -12,7 +12,7 @@ from torch_utils.images import rgb_on_white
 
 
 class DetectorUnavailable(UserError):
-    """A detector's weights or library cannot be had; metrics that need none, such as swd, still can be computed."""
+    """A detector's weights or library are not here; metrics that need none, such as swd, still can be computed."""
 
 
 @dataclass(frozen=True)

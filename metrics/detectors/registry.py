@@ -48,7 +48,7 @@ def open_detector(
 
     Raises:
         DetectorUnavailable: its library is not installed, or its weights are neither in the folder
-            `ROOTED_DETECTOR_DIR` nor in the cache nor to be had from the network, or they are damaged.
+            `ROOTED_DETECTOR_DIR` nor in the cache and cannot be fetched, or they are damaged.
         UserError: `file` is no TorchScript file, or the SHA-256 is not the one expected.
     """
     path = Path(file) if key == "file" else DETECTORS[key].find(offline=offline, cache_dir=cache_dir)

@@ -1,4 +1,10 @@
-"""What the numbers of one metric are computed from."""
+"""What the numbers of one metric and their bootstrap intervals are computed from.
+
+An interval says how far a metric would scatter if images were drawn anew. Generated and real images are resampled
+independently, with replacement. The interval is the reported value plus the 2.5 and 97.5 percentiles of the resampled
+values' deviations from their mean. It speaks of the scatter at the given number of images; bias, such as FID's at few
+images, is not part of it and shifts resamples further, which is why deviations from their own mean are taken.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +14,9 @@ import numpy as np
 import torch
 
 from metrics.detectors.detector import Detector
-from metrics.measures import bootstrap
+from metrics.randomness import RESAMPLES, stream
+
+LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -42,16 +50,28 @@ class Inputs:
         return self.generated.features(self.num_gen).to(self.device)
 
     def resampled_rows(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Pairs of index arrays (real [num_real], generated [num_gen])."""
-        real = bootstrap.resamples(self.resamples, self.num_real, self.seed, 0)
-        return zip(real, self.resampled_generated(), strict=True)
+        """B pairs of index arrays with repeats (real [num_real], generated [num_gen])."""
+        return zip(self._resamples(self.num_real, 0), self.resampled_generated(), strict=True)
 
     def resampled_generated(self) -> Iterator[np.ndarray]:
-        """Index arrays [num_gen] of generated images alone."""
-        return bootstrap.resamples(self.resamples, self.num_gen, self.seed, 1)
+        """B index arrays [num_gen] of generated images alone."""
+        return self._resamples(self.num_gen, 1)
 
     def multiplicities(self) -> tuple[np.ndarray, np.ndarray]:
-        """The same resamples as counts [B, num_real], [B, num_gen]."""
-        counts = (self.num_real, self.num_gen)
-        real, generated = (bootstrap.multiplicities(self.resamples, n, self.seed, i) for i, n in enumerate(counts))
+        """How often each image occurs in the same resamples: int [B, num_real], [B, num_gen]."""
+        real, generated = (
+            np.stack([np.bincount(rows, minlength=size) for rows in self._resamples(size, which)])
+            for which, size in enumerate((self.num_real, self.num_gen))
+        )
         return real, generated
+
+    def _resamples(self, size: int, which: int) -> Iterator[np.ndarray]:
+        for index in range(self.resamples):
+            yield stream(self.seed, RESAMPLES, 2 * index + which).integers(size, size=size)
+
+
+def interval(value: float, replicates: np.ndarray) -> tuple[float, float]:
+    """The interval around `value` from resampled values [B]."""
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(replicates - replicates.mean(), [tail, 1 - tail])
+    return float(value + low), float(value + high)

@@ -7,7 +7,6 @@ nearest neighbour in the set as its radius. Distances are in float64 and compute
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
 from metrics.measures.inputs import Inputs
@@ -119,6 +118,22 @@ class ManifoldMetric(Metric):
         count = format_count(self.num_gen)
         return f"{count}{self.k}" if count.endswith("k") else f"{count}_{self.k}"
 
+    def named(
+        self,
+        parts: tuple[str, str],
+        numbers: tuple[float, float],
+        values: tuple[torch.Tensor, torch.Tensor],
+        inputs: Inputs,
+    ) -> tuple[Numbers, Replicates]:
+        """Two numbers, whose values per generated [M] and per real image [N] are resampled while the balls stay."""
+        keys = [f"{self.name}_{part}" for part in parts]
+        replicates: Replicates = {}
+        if inputs.resamples:
+            real, generated = inputs.multiplicities()
+            means = (times @ v.numpy() / len(v) for v, times in zip(values, (generated, real), strict=True))
+            replicates = dict(zip(keys, means, strict=True))
+        return dict(zip(keys, numbers, strict=True)), replicates
+
 
 class PrecisionRecall(ManifoldMetric):
     """pr<N><k>[...] on VGG16's features, pr_<detector>[_<N><k>][...] on others."""
@@ -129,15 +144,10 @@ class PrecisionRecall(ManifoldMetric):
     default_k = 3
 
     def numbers(self, inputs: Inputs) -> tuple[Numbers, Replicates]:
-        """`_precision` and `_recall`; the balls stay, resamples are of the images that are tested against them."""
+        """`_precision` and `_recall`."""
         manifold = compare_manifolds(inputs.real_features(), inputs.generated_features(), self.k, recall=True)
-        keys = f"{self.name}_precision", f"{self.name}_recall"
-        numbers = dict(zip(keys, precision_recall(manifold), strict=True))
-        if inputs.resamples == 0:
-            return numbers, {}
-        real, generated = inputs.multiplicities()
-        precisions = _means((manifold.in_real > 0).double().numpy(), generated)
-        return numbers, {keys[0]: precisions, keys[1]: _means(manifold.in_generated.numpy(), real)}
+        values = (manifold.in_real > 0).double(), manifold.in_generated
+        return self.named(("precision", "recall"), precision_recall(manifold), values, inputs)
 
 
 class DensityCoverage(ManifoldMetric):
@@ -150,17 +160,7 @@ class DensityCoverage(ManifoldMetric):
     default_count, default_k = 10_000, 5
 
     def numbers(self, inputs: Inputs) -> tuple[Numbers, Replicates]:
-        """`_density` and `_coverage`; resamples as for precision and recall."""
+        """`_density` and `_coverage`."""
         manifold = compare_manifolds(inputs.real_features(), inputs.generated_features(), self.k, recall=False)
-        keys = f"{self.name}_density", f"{self.name}_coverage"
-        numbers = dict(zip(keys, density_coverage(manifold, self.k), strict=True))
-        if inputs.resamples == 0:
-            return numbers, {}
-        real, generated = inputs.multiplicities()
-        densities = _means(manifold.in_real.numpy() / self.k, generated)
-        return numbers, {keys[0]: densities, keys[1]: _means(manifold.real_ball_used.numpy(), real)}
-
-
-def _means(values: np.ndarray, multiplicity: np.ndarray) -> np.ndarray:
-    """The mean of per-image values [N] in each resample [B, N]: [B]."""
-    return multiplicity @ values / len(values)
+        values = manifold.in_real / self.k, manifold.real_ball_used
+        return self.named(("density", "coverage"), density_coverage(manifold, self.k), values, inputs)

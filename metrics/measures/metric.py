@@ -22,8 +22,7 @@ from metrics.detectors.registry import DETECTORS
 from metrics.features.collection import Collection
 from metrics.features.moments import statistics_device
 from metrics.features.real_images import RealSet
-from metrics.measures import bootstrap
-from metrics.measures.inputs import Inputs
+from metrics.measures.inputs import Inputs, interval
 
 COUNT = r"(?P<count>[1-9]\d*k?)"
 REAL_SET = r"(?P<real_set>_full|_train)?"
@@ -199,7 +198,7 @@ class Metric(ABC):
         numbers, replicates = self.numbers(inputs)
         if inputs.resamples == 0:
             return numbers, {}
-        return numbers, {key: bootstrap.interval(numbers[key], values) for key, values in replicates.items()}
+        return numbers, {key: interval(numbers[key], values) for key, values in replicates.items()}
 
 
 def parse_count(text: str) -> int:

@@ -252,10 +252,8 @@ def test_grey_images_and_images_with_alpha(make_generator, make_images, detector
     [result] = metrics.compute(["fid64_full"], G=make_generator(img_channels=1), dataset=grey, **options)
     assert next(iter(result.results.values())) > 0
     alpha = ImageDataset.from_arrays(make_images(40, channels=4))
-    with pytest.raises(UserError, match="4 channels; swd"):
-        metrics.compute(["fid64_full"], G=make_generator(img_channels=4), dataset=alpha, **options)
-    [result] = metrics.compute(["swd20"], G=make_generator(img_channels=4), dataset=alpha)
-    assert result.results["swd20"] > 0
+    for result in metrics.compute(["fid64_full", "swd20"], G=make_generator(img_channels=4), dataset=alpha, **options):
+        assert next(iter(result.results.values())) > 0
 
 
 def test_compare_two_sets(make_images, detector_file, tmp_path):

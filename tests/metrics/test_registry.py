@@ -92,7 +92,7 @@ def test_a_metric_in_one_file_needs_no_other_edit(toys, make_generator, dataset,
     assert not metrics.higher_is_better("md5k_train")
     assert metrics.higher_is_better("bright2k")
     with pytest.raises(UserError, match="nearest are md5k_train"):
-        metrics.check_name("md5k_trian")
+        metrics.check_names(["md5k_trian"])
 
     options = {"G": make_generator(c_dim=3), "dataset": dataset, "detector": detector_file}
     distance, bright, kid = metrics.compute(["md100_train", "bright70", "kid150_full"], bootstrap=4, **options)
