@@ -151,3 +151,10 @@ def test_no_file_names_a_module_level_switch():
     for path in files():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         assert not any(isinstance(node, ast.Global) for node in ast.walk(tree)), path
+
+
+def test_tests_mirror_the_rooms():
+    """Every folder of tests is named after the package or room whose tests it holds."""
+    others = {ROOT / "tests", ROOT / "tests" / "cli"}
+    folders = {path.parent for path in (ROOT / "tests").rglob("test_*.py")} - others
+    assert [str(folder) for folder in folders if not (ROOT / folder.relative_to(ROOT / "tests")).is_dir()] == []

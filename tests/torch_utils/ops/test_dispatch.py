@@ -19,7 +19,7 @@ from torch_utils.ops.native import availability, library
 from torch_utils.ops.native.errors import NativeError
 from torch_utils.ops.upfirdn2d import upfirdn2d
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 X = torch.ones(1, 1, 4, 4)
 
 

@@ -171,7 +171,7 @@ def test_runs_end_when_the_runner_is_killed(tmp_path, wait_until):
         "folder = Path(sys.argv[2])\n"
         "runner.run_jobs([runner.Job('orphan', folder, [str(folder), 'sleep'], 1.0)], 1, print)\n"
     )
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     process = subprocess.Popen([sys.executable, "-c", code, str(script), str(folder)], cwd=root)
     wait_until((folder / "start.json").exists, process)
     process.kill()

@@ -100,7 +100,7 @@ def test_same_networks_give_same_bytes_in_any_process(saved, tmp_path):
         "save_snapshot(sys.argv[2], G=s.G, D=s.D, G_ema=s.G_ema, metadata=dict(reversed(s.metadata.items())))"
     )
     again = tmp_path / "again.safetensors"
-    root = str(Path(__file__).resolve().parents[2])
+    root = str(Path(__file__).resolve().parents[3])
     environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": root}
     subprocess.run([sys.executable, "-c", code, str(path), str(again)], check=True, env=environment)
     assert again.read_bytes() == path.read_bytes()
