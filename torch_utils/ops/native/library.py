@@ -19,15 +19,8 @@ from torch_utils.ops.native import upfirdn2d as native_upfirdn2d
 
 _NAME = "rooted_ops"
 _OPTIONS = "int dim, str act, float alpha, float gain, float clamp"
-torch.library.define(
-    f"{_NAME}::upfirdn2d",
-    "(Tensor x, Tensor f, int[] up, int[] down, SymInt[] padding, bool flip, float gain) -> Tensor",
-)
-torch.library.define(f"{_NAME}::bias_act", f"(Tensor x, Tensor? b, {_OPTIONS}) -> Tensor")
-torch.library.define(f"{_NAME}::bias_act_slope", f"(Tensor grad, Tensor x, Tensor? b, {_OPTIONS}) -> Tensor")
-torch.library.define(
-    f"{_NAME}::bias_act_curve", f"(Tensor grad, Tensor direction, Tensor x, Tensor? b, {_OPTIONS}) -> Tensor"
-)
+# bias_act and its derivatives by name: the tensors before x and b, with which slope and curvature are multiplied.
+_ORDERS = {"bias_act": "", "bias_act_slope": "Tensor grad, ", "bias_act_curve": "Tensor grad, Tensor direction, "}
 
 
 def upfirdn2d(x: Tensor, f: Tensor, geometry: Geometry, flip: bool, gain: float) -> Tensor:
@@ -48,6 +41,11 @@ def bias_act(x: Tensor, b: Tensor | None, options: Options) -> Tensor:
 
 
 # upfirdn2d
+
+torch.library.define(
+    f"{_NAME}::upfirdn2d",
+    "(Tensor x, Tensor f, int[] up, int[] down, SymInt[] padding, bool flip, float gain) -> Tensor",
+)
 
 
 @torch.library.impl(f"{_NAME}::upfirdn2d", "cuda")
@@ -91,28 +89,42 @@ torch.library.register_autograd(f"{_NAME}::upfirdn2d", _upfirdn2d_backward, setu
 # bias_act
 
 
-@torch.library.impl(f"{_NAME}::bias_act", "cuda")
-def _bias_act_cuda(x, b, *options):
-    return _run(0, x, b, None, None, Options(*options))
+def _register(name: str, multiplied: str, order: int) -> None:
+    """Define bias_act or its derivative of an order for tensors on CUDA, on the CPU, and without data."""
+    operator = f"{_NAME}::{name}"
+    torch.library.define(operator, f"({multiplied}Tensor x, Tensor? b, {_OPTIONS}) -> Tensor")
+
+    def split(arguments: tuple) -> tuple:
+        """x, b, grad, direction and the options."""
+        upstream, (x, b), options = arguments[:order], arguments[order : order + 2], arguments[order + 2 :]
+        return x, b, *upstream, *[None] * (2 - order), Options(*options)
+
+    @torch.library.impl(operator, "cuda")
+    def on_cuda(*arguments):
+        inputs = split(arguments)
+        return availability.run_or_fall_back(
+            inputs[0].device,
+            lambda launcher: native_bias_act.run(launcher, order, *inputs),
+            lambda: _expressions(order, *inputs),
+            insist=choice.insists_on_native(),
+        )
+
+    @torch.library.impl(operator, "cpu")
+    def on_cpu(*arguments):
+        x, b, grad, direction, options = split(arguments)
+        loops = bias_act_cpu.kernels_for(x, options) if order < 2 else None
+        if loops is None:
+            return _expressions(order, x, b, grad, direction, options)
+        return loops.activate(x, b, options) if order == 0 else loops.slope(grad, x, options)
+
+    @torch.library.register_fake(operator)
+    def without_data(*arguments):
+        x = arguments[order]
+        return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=dense_layout(x))
 
 
-@torch.library.impl(f"{_NAME}::bias_act_slope", "cuda")
-def _slope_cuda(grad, x, b, *options):
-    return _run(1, x, b, grad, None, Options(*options))
-
-
-@torch.library.impl(f"{_NAME}::bias_act_curve", "cuda")
-def _curve_cuda(grad, direction, x, b, *options):
-    return _run(2, x, b, grad, direction, Options(*options))
-
-
-def _run(order: int, x: Tensor, b: Tensor | None, grad: Tensor | None, direction: Tensor | None, options: Options):
-    return availability.run_or_fall_back(
-        x.device,
-        lambda launcher: native_bias_act.run(launcher, order, x, b, grad, direction, options),
-        lambda: _expressions(order, x, b, grad, direction, options),
-        insist=choice.insists_on_native(),
-    )
+for _order, (_name, _multiplied) in enumerate(_ORDERS.items()):
+    _register(_name, _multiplied, _order)
 
 
 def _expressions(
@@ -127,40 +139,6 @@ def _expressions(
     else:
         y = bias_act_torch.curve(grad, direction, x, b, options)
     return y.contiguous(memory_format=dense_layout(x))
-
-
-@torch.library.impl(f"{_NAME}::bias_act", "cpu")
-def _bias_act_cpu(x, b, *options):
-    options = Options(*options)
-    loops = bias_act_cpu.kernels_for(x, options)
-    return loops.activate(x, b, options) if loops else _expressions(0, x, b, None, None, options)
-
-
-@torch.library.impl(f"{_NAME}::bias_act_slope", "cpu")
-def _slope_cpu(grad, x, b, *options):
-    options = Options(*options)
-    loops = bias_act_cpu.kernels_for(x, options)
-    return loops.slope(grad, x, options) if loops else _expressions(1, x, b, grad, None, options)
-
-
-@torch.library.impl(f"{_NAME}::bias_act_curve", "cpu")
-def _curve_cpu(grad, direction, x, b, *options):
-    return _expressions(2, x, b, grad, direction, Options(*options))
-
-
-@torch.library.register_fake(f"{_NAME}::bias_act")
-def _bias_act_fake(x, b, dim, act, alpha, gain, clamp):
-    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=dense_layout(x))
-
-
-@torch.library.register_fake(f"{_NAME}::bias_act_slope")
-def _slope_fake(grad, x, b, dim, act, alpha, gain, clamp):
-    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=dense_layout(x))
-
-
-@torch.library.register_fake(f"{_NAME}::bias_act_curve")
-def _curve_fake(grad, direction, x, b, dim, act, alpha, gain, clamp):
-    return torch.empty(x.shape, dtype=x.dtype, device=x.device, memory_format=dense_layout(x))
 
 
 def _bias_act_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
