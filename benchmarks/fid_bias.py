@@ -63,7 +63,7 @@ def extractors(detector: str, faces: torch.Tensor, width: int) -> tuple[dict[str
     """Functions from uint8 images [N, 3, H, W] to features [N, D] by name, and what they are, for the record.
 
     Raises:
-        UserError: the detector is neither "stand-in" nor "inception" nor a TorchScript file, or cannot be had.
+        UserError: the detector is neither "stand-in" nor "inception" nor a TorchScript file, or is missing.
     """
     if detector == STAND_IN:
         stand_ins = {

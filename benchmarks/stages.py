@@ -6,7 +6,7 @@ Stages run one after the other, each in a process of its own and with a time lim
 others. `summary.json` holds the outcome of each with its result, or with the end of its log where it failed, and
 `summary.md` the table; both are written anew after every stage. A second call with the same folder adds to them.
 
-Where a GPU can be had for minutes only, three calls of less than ten do it, the most telling first:
+Where a GPU is available for minutes only, three calls of less than ten do it, the most telling first:
 
     python benchmarks/run.py --device=cuda --budget=580 --out=gpu1 --stages=quick,tests-ops,tests-training,ops
     python benchmarks/run.py --device=cuda --budget=580 --out=gpu2 \

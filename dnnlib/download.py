@@ -102,7 +102,7 @@ def download(
         backoff: seconds before the first new attempt, doubled each time.
 
     Raises:
-        UserError: the file cannot be had; the message has the URL and where to put the file by hand.
+        UserError: the file is not available; the message has the URL and where to put the file by hand.
     """
     path = cached_path(url, cache_dir)
     if path.is_file():

@@ -79,7 +79,7 @@ def locate(
         folders: where other programs keep the file.
 
     Raises:
-        UserError: damaged, or not to be had; one line that says where to put it.
+        UserError: damaged, or not available; one line that says where to put it.
     """
     for folder in (os.environ.get("ROOTED_DETECTOR_DIR"), *folders):
         path = Path(folder or "", weights.name)
@@ -90,7 +90,7 @@ def locate(
         return download(weights.url, sha256=weights.sha256, cache_dir=cache_dir, offline=offline)
     except UserError as error:
         raise UserError(
-            f"{needed_by} needs {weights.name} from {weights.url}, which cannot be had ({_reason(error)}); save it as "
+            f"{needed_by} needs {weights.name} from {weights.url}, which is not available ({_reason(error)}); save it as "
             f"{cached_path(weights.url, cache_dir)} or put it in a folder and set ROOTED_DETECTOR_DIR to that folder"
         ) from error
 

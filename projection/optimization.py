@@ -105,7 +105,7 @@ def project(
 
     Raises:
         ValueError: targets or labels of another shape, unknown space or noise_init.
-        UserError: the distance cannot be had.
+        UserError: the weights of the distance are missing.
     """
     device = torch.device(device) if device is not None else next(G.parameters()).device
     G = copy.deepcopy(G).eval().requires_grad_(False).to(device)

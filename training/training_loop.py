@@ -69,7 +69,7 @@ class TrainingRun:
         evaluator: computes `config.metrics`; needed only if there are any.
 
     Raises:
-        UserError: whatever a user can mend.
+        UserError: whatever a user can fix.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class TrainingRun:
         """Train to the end of the run, or until `stop` asks to save and leave; True at the end of the run.
 
         Raises:
-            UserError: whatever a user can mend; the newest checkpoint is whole.
+            UserError: whatever a user can fix; the newest checkpoint is whole.
         """
         config, progress = self.config, self.progress
         stopping = False

@@ -87,7 +87,7 @@ def check_distance(name: str) -> None:
 
 
 def choose_distance(name: str, device: torch.device, say: Callable[[str], None]) -> Distance:
-    """The named distance; `auto` is LPIPS where its weights are to be had, else pixels, and says why."""
+    """The named distance; `auto` is LPIPS where its weights are available, else pixels, and says why."""
     try:
         return load_distance("lpips" if name == "auto" else name, device)
     except UserError as error:

@@ -1,4 +1,4 @@
-"""Phases as CUDA graphs: the numbers of eager phases, and eager phases where a graph cannot be had.
+"""Phases as CUDA graphs: the numbers of eager phases, and eager phases where no graph can be captured.
 
 On the CPU a stand-in for the capture calls the function again, so that everything but CUDA's own part is tested there.
 """

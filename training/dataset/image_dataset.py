@@ -45,7 +45,7 @@ class ImageDataset:
         meta (dict: `dataset.json` without labels and classes).
 
     Raises:
-        UserError: for whatever a user can mend (see docs/data.md); all images' headers are checked here.
+        UserError: for whatever a user can fix (see docs/data.md); all images' headers are checked here.
     """
 
     def __init__(

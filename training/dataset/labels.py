@@ -1,4 +1,4 @@
-"""Labels and other facts from a data set's `dataset.json`, with messages that name the line to mend."""
+"""Labels and other facts from a data set's `dataset.json`, with messages that name the line to fix."""
 
 import json
 import math
@@ -145,7 +145,7 @@ def _json_remedy(text: str, error: json.JSONDecodeError) -> str:
         return "a backslash in a name; write paths with forward slashes"
     if "trailing comma" in error.msg or (before.endswith(",") and after[:1] in ("]", "}")):
         return "a comma before the closing bracket; remove it"
-    return f"not valid JSON ({error.msg[0].lower()}{error.msg[1:]}, column {error.colno}); mend this line"
+    return f"not valid JSON ({error.msg[0].lower()}{error.msg[1:]}, column {error.colno}); fix this line"
 
 
 def label_rows(labels: np.ndarray | Sequence | None, count: int, name: str) -> np.ndarray:

@@ -18,7 +18,7 @@ def open_source(path: str | os.PathLike | None, use_labels: bool) -> "FileSource
     """Open a folder, a `.zip` or the built-in faces (also for None); this is where a data set's files are listed.
 
     Raises:
-        UserError: whatever a user can mend; no labels although they are asked for.
+        UserError: whatever a user can fix; no labels although they are asked for.
     """
     if path is not None and str(path) != BUILTIN_FACES:
         return FileSource(open_files(path), Path(path), use_labels)

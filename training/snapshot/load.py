@@ -31,7 +31,7 @@ def load_snapshot(
         offline: use only what has been downloaded before.
 
     Raises:
-        UserError: the file cannot be had, has another checksum, is of another kind or architecture, or is damaged.
+        UserError: the file is missing, has another checksum, is of another kind or architecture, or is damaged.
     """
     path = find_network(path_or_url, sha256=sha256, cache_dir=cache_dir, offline=offline)
     data = _read(path)

@@ -158,7 +158,7 @@ def _open(file: Path, size: int) -> np.ndarray:
         with Image.open(file) as image:
             return decoded(image, size)
     except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f"{file} is not a readable image ({error}); remove or mend it") from error
+        raise UserError(f"{file} is not a readable image ({error}); remove or fix it") from error
 
 
 def with_label_noise(labels: Tensor, share: float, classes: int, seed: int) -> Tensor:

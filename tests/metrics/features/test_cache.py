@@ -1,4 +1,4 @@
-"""The cache of real features: keyed by content, shared by processes, mended when damaged."""
+"""The cache of real features: keyed by content, shared by processes, computed again when damaged."""
 
 import hashlib
 import threading

@@ -106,7 +106,7 @@ def _from_csv(names: list[str], text: bytes, where: str) -> tuple[list[Label], l
             continue
         if file not in known:
             raise UserError(
-                f"{where} line {line}: there is no image {file} in the source; mend the name or remove the line"
+                f"{where} line {line}: there is no image {file} in the source; fix the name or remove the line"
             )
         if table.setdefault(file, cells[1:]) != cells[1:]:
             raise UserError(f"{where} line {line}: {file} has two different labels; remove one")

@@ -51,7 +51,7 @@ def make_dataset(
         progress: wraps the iterable of items, for a progress bar.
 
     Raises:
-        UserError: for whatever a user can mend; nothing is written then.
+        UserError: for whatever a user can fix; nothing is written then.
     """
     check_destination(dest, overwrite)
     target = choose_target(source.items, settings)
@@ -152,7 +152,7 @@ def _meet(item: Item, problem: Problem, on_error: str, report: Report) -> None:
     if on_error == "stop" and problem.kind != transforms.TOO_SMALL:
         raise UserError(
             f"{item.name}: {problem}; leave such images out with `on_error`=skip, "
-            "or mend what can be mended with `on_error`=convert"
+            "or fix what can be fixed with `on_error`=convert"
         )
     report.leave_out(item.name, problem)
 

@@ -25,7 +25,7 @@ class Settings:
         transform: None (the whole image, stretched if its shape differs), "center-crop" or "center-crop-wide".
         resize_filter: "lanczos" or "box" (area average).
         mode: L, RGB or RGBA; None takes the source's most frequent one.
-        convert: mend what can be mended (other modes, other sizes) instead of raising Problem.
+        convert: fix what can be fixed (other modes, other sizes) instead of raising Problem.
         min_size: shorter side in pixels, below which an image (or what is cut out of it) is left out.
         margin: share of a box's longer side that is added on each side.
     """
