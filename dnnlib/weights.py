@@ -90,7 +90,7 @@ def locate(
         return download(weights.url, sha256=weights.sha256, cache_dir=cache_dir, offline=offline)
     except UserError as error:
         raise UserError(
-            f"{needed_by} needs {weights.name} from {weights.url}, which is not available ({_reason(error)}); save it as "
+            f"{needed_by} needs {weights.name} from {weights.url}, which is missing ({_reason(error)}); save it as "
             f"{cached_path(weights.url, cache_dir)} or put it in a folder and set ROOTED_DETECTOR_DIR to that folder"
         ) from error
 
