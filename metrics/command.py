@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from metrics.evaluation import compare, compute
 from metrics.names import check_names, higher_is_better, parse_metric
 from metrics.results import Result, append_record
 from metrics.settings import EvaluationSettings, ShowProgress
-from metrics.training_data import DataChoice, open_images, training_set
+from metrics.training_data import open_images, training_set
 from training.dataset import ImageDataset
 from training.run_dir import SNAPSHOTS, RunDir
 from training.snapshot import Snapshot, load_snapshot
@@ -93,10 +94,8 @@ def _evaluate_networks(request: Request) -> None:
 
         def opened(file: str | Path = file) -> tuple[Snapshot, ImageDataset | None]:
             snapshot = load_snapshot(file, sha256=request.network_sha256, offline=request.settings.offline)
-            choice = DataChoice(request.data, request.mirror)
-            return snapshot, training_set(
-                snapshot, choice, has_real_set=has_real_set, note=lambda text: _note(request, text)
-            )
+            note = partial(_note, request)
+            return snapshot, training_set(snapshot, request.data, request.mirror, has_real_set=has_real_set, note=note)
 
         snapshot, dataset = request.settings.world.together(opened)
         folder = Path(file).resolve().parent if "://" not in str(file) else None

@@ -22,6 +22,8 @@ class RunMetrics:
         UserError: no metric has one of the names.
     """
 
+    higher_is_better = staticmethod(higher_is_better)
+
     def __init__(self, names: Sequence[str], run: RunDir, world: World, *, seed: int) -> None:
         check_names(names)
         self.names, self._run, self._world, self._seed = tuple(names), run, world, seed
@@ -54,10 +56,6 @@ class RunMetrics:
                 self._run.append_metric({**record, "nimg": nimg, "source": "training"})
         self._offline |= any(result.not_computed is not None for result in results)
         return values
-
-    def higher_is_better(self, name: str) -> bool:
-        """Whether larger values of that name are the better ones."""
-        return higher_is_better(name)
 
     def _log(self, line: str) -> None:
         if self._world.is_main:

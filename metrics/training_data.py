@@ -1,7 +1,6 @@
 """The images that a network was trained on, found again from what its snapshot says of them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,70 +10,60 @@ from training.dataset.labels import MissingLabels
 from training.snapshot import Snapshot
 
 
-@dataclass(frozen=True)
-class DataChoice:
-    """What takes precedence over the snapshot's own data.
-
-    Attributes:
-        data: path of images; of other content than the training's all are taken, whatever subset was trained on.
-        mirror: whether x-flips are added.
-    """
-
-    data: str | None = None
-    mirror: bool | None = None
-
-
 def training_set(
-    snapshot: Snapshot, choice: DataChoice, *, has_real_set: bool, note: Callable[[str], None]
+    snapshot: Snapshot, data: str | None, mirror: bool | None, *, has_real_set: bool, note: Callable[[str], None]
 ) -> ImageDataset | None:
-    """The data that a network was trained on, as training saw it, or that of `choice`.
+    """The data that a network was trained on, as training saw it; the path `data` and `mirror` take precedence.
 
-    None if no data is known or none is needed: for metrics without real images, of an unconditional network. `note` is
-    called with a line where the images are not those of the training.
+    Of `data` with other content the whole is taken, whatever subset the network was trained on. None if no data is
+    known, or none is needed: for metrics without real images, of an unconditional network. `note` is called with a line
+    where the images are not those of the training.
 
     Raises:
         UserError: the data is not where it was at training, and no `data`.
     """
     known: dict[str, Any] = snapshot.metadata.get("training_set") or {}
-    path = choice.data if choice.data is not None else known.get("path")
+    path = data if data is not None else known.get("path")
     generator = snapshot.generator
-    if choice.data is None and not has_real_set and generator.c_dim == 0:
+    if data is None and not has_real_set and generator.c_dim == 0:
         return None
     if path is None and "content_hash" not in known:
         return None  # the metrics will ask for it
     if path is not None and not str(path).startswith("builtin:") and not Path(path).exists():
-        if choice.data is not None:
+        if data is not None:
             raise UserError(f"`data`: there is no file or folder {path}; check the path")
         raise UserError(f"there is no data at {path}, where the network was trained on; give `data`")
-    dataset = _selected(path, known, choice, generator, note)
+    xflip = bool(known.get("xflip")) if mirror is None else mirror
+    whole = open_images("data", path, xflip=xflip, resolution=generator.img_resolution, use_labels=generator.c_dim > 0)
+    dataset = _selected(whole, known, data is not None)
+    if dataset is None:
+        dataset = whole
+        note(
+            f"{path} is not the data of the training, of which {known['max_size']} images were used; all its "
+            f"{len(whole) // (2 if xflip else 1)} are taken"
+        )
     if dataset.num_channels != generator.img_channels:
         raise UserError(
             f"the network makes images of {generator.img_channels} channels, {path} has {dataset.num_channels}; "
             "give the data it was trained on with `data`"
         )
-    if choice == DataChoice() and known.get("content_hash") not in (None, dataset.content_hash()):
+    if data is None and mirror is None and known.get("content_hash") not in (None, dataset.content_hash()):
         note(f"the images at {path} are not those of the training any more")
     return dataset
 
 
-def _selected(
-    path: str | None, known: dict[str, Any], choice: DataChoice, generator: Any, note: Callable[[str], None]
-) -> ImageDataset:
-    """The images at `path`: the subset of the training, unless they are other images or too few for it."""
-    trained_with = bool(known.get("xflip"))
-    xflip = trained_with if choice.mirror is None else choice.mirror
+def _selected(whole: ImageDataset, known: dict[str, Any], other_path: bool) -> ImageDataset | None:
+    """The subset of the training; None where these are other images, or too few for it."""
     size, seed = known.get("max_size"), known.get("random_seed") or 0
-    whole = open_images("data", path, xflip=xflip, resolution=generator.img_resolution, use_labels=generator.c_dim > 0)
-    count = len(whole) // (2 if xflip else 1)
+    count = len(whole) // (2 if whole.xflip else 1)
     if size is None or size == count:
         return whole
-    if size < count:
-        subset = whole.subset(size, seed, xflip=trained_with)
-        expected = known.get("content_hash")
-        if choice.data is None or expected in (None, subset.content_hash()):
-            return subset if xflip == trained_with else whole.subset(size, seed, xflip=xflip)
-    note(f"{path} is not the data of the training, of which {size} images were used; all its {count} are taken")
-    return whole
+    if size > count:
+        return None
+    subset = whole.subset(size, seed, xflip=bool(known.get("xflip")))
+    if other_path and known.get("content_hash") not in (None, subset.content_hash()):
+        return None
+    return whole.subset(size, seed, xflip=whole.xflip)
 
 
 def open_images(argument: str, path: str | None, **options: Any) -> ImageDataset:
