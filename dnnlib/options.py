@@ -57,12 +57,7 @@ class Option:
     @property
     def shown_default(self) -> str:
         """The default for a reader; empty if there is none."""
-        if self.unset or self.default is None:
-            return self.unset
-        if isinstance(self.default, bool):
-            return "yes" if self.default else "no"
-        text = ",".join(map(str, self.default)) if isinstance(self.default, tuple) else f"{self.default}"
-        return text.removesuffix(".0")
+        return self.unset or shown(self.default)
 
     @property
     def text_with_default(self) -> str:
@@ -73,6 +68,14 @@ class Option:
     def choices(self) -> tuple[str, ...]:
         """The only values, where they are words."""
         return tuple(self.type.choices) if isinstance(self.type, click.Choice) else ()
+
+
+def shown(value: Any) -> str:
+    """A value of an option as one would write it; nothing for None."""
+    if value is None or isinstance(value, bool):
+        return {None: "", True: "yes", False: "no"}[value]
+    parts = [f"{part}".removesuffix(".0") for part in (value if isinstance(value, tuple) else (value,))]
+    return ("x" if isinstance(value, tuple) and isinstance(value[0], int) else ",").join(parts)
 
 
 def option(*args: Any, **kwargs: Any) -> Any:

@@ -29,7 +29,7 @@ _PACKAGES = (
 
 @click.command(cls=Command)
 @click.option("--data", metavar="PATH", help="Say what train.py makes of this data set.")
-@click.option("--outdir", metavar="DIR", default=".", show_default=True, help="The disk to look at.")
+@click.option("--outdir", metavar="DIR", default=".", help="The disk to look at.")
 @door
 def main(data: str | None, outdir: str) -> None:
     """Describe this installation and machine, fit to paste into a bug report."""

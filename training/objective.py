@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
-from training.config import RegularizationOptions
+from training.config.schema import RegularizationOptions
 from training.lecam import LeCam
 
 Report = Callable[[str, torch.Tensor], None]

@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 
 from dnnlib import UserError, make_folder
-from training.config import FREE_TO_CHANGE, TrainingConfig, load_config
+from training.config import TrainingConfig, load_config
+from training.config.schema import FREE_TO_CHANGE
 from training.run_dir import RunDir, State
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from torch_utils.host_copy import LaggingValue
-from training.config import AdamOptions
+from training.config.schema import AdamOptions
 
 
 class FlatParameters:

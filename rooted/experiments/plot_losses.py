@@ -107,8 +107,8 @@ def _save(figure: Figure, path: Path) -> None:
 
 
 @click.command(cls=Command, help=__doc__)
-@click.option("--out", type=click.Path(path_type=Path), default=Path("docs/images/losses.png"), show_default=True)
-@click.option("--players", type=click.Path(path_type=Path), default=Path("docs/images/players.png"), show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("docs/images/losses.png"))
+@click.option("--players", type=click.Path(path_type=Path), default=Path("docs/images/players.png"))
 @door
 def main(out: Path, players: Path) -> None:
     """Draw the figures."""

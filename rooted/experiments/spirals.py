@@ -225,15 +225,13 @@ def summary(runs: list[dict[str, Any]]) -> list[dict[str, str]]:
 
 
 @click.command(cls=Command, help=__doc__.split("\n\n")[0])
-@click.option("--k", type=Number(min=0, min_open=True), default=3, show_default=True, help="Root of the rooted loss.")
-@click.option(
-    "--form", type=click.Choice(["convex", "bounded"]), default="convex", show_default=True, help="Form in the figure."
-)
-@click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True)
-@click.option("--points", type=click.IntRange(min=20), default=1500, show_default=True)
-@click.option("--turns", type=Number(min=0, min_open=True), default=1.5, show_default=True, help="Turns of each arm.")
-@click.option("--noise", type=Number(min=0), default=0.02, show_default=True, help="Deviation of the points.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("results/spirals"), show_default=True)
+@click.option("--k", type=Number(min=0, min_open=True), default=3, help="Root of the rooted loss.")
+@click.option("--form", type=click.Choice(["convex", "bounded"]), default="convex", help="Form in the figure.")
+@click.option("--seeds", type=click.IntRange(min=1), default=5)
+@click.option("--points", type=click.IntRange(min=20), default=1500)
+@click.option("--turns", type=Number(min=0, min_open=True), default=1.5, help="Turns of each arm.")
+@click.option("--noise", type=Number(min=0), default=0.02, help="Deviation of the points.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("results/spirals"))
 @door
 def main(k: float, form: str, seeds: int, points: int, turns: float, noise: float, out: Path) -> None:
     """Train, measure, draw."""

@@ -18,7 +18,7 @@ from torch_utils.ops.grid_sample import gather_bilinear
 from torch_utils.statistics import Statistics
 from training.augment import PseudoReals, build_pipe, geometry
 from training.augment.ada import AdaController
-from training.config import RegularizationOptions
+from training.config.schema import RegularizationOptions
 from training.lecam import LeCam
 from training.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from training.objective import Objective

@@ -12,13 +12,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from rooted import adversarial_loss
 from torch_utils.distributed import World
-from training.config import (
-    AdamOptions,
-    AugmentOptions,
-    DatasetOptions,
-    RegularizationOptions,
-    TrainingConfig,
-)
+from training.config import TrainingConfig
+from training.config.schema import AdamOptions, AugmentOptions, DatasetOptions, RegularizationOptions
 from training.dataset import ImageDataset
 from training.networks import DiscriminatorConfig, GeneratorConfig
 from training.progress import StopRequest

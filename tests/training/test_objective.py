@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import rooted
-from training.config import RegularizationOptions
+from training.config.schema import RegularizationOptions
 from training.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from training.objective import Objective, gradient_penalty, mix_styles, path_lengths
 

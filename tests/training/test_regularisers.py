@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 import rooted
 from training.augment import PseudoReals
-from training.config import RegularizationOptions
+from training.config.schema import RegularizationOptions
 from training.lecam import LeCam
 from training.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from training.objective import Objective, gradient_penalty

@@ -1,10 +1,9 @@
 """The tables of docs/training.md, made from the options: `python -m training.options.document` writes them."""
 
-import re
 from pathlib import Path
 
 from dnnlib import atomic_write
-from dnnlib.options import markdown
+from dnnlib.options import markdown, shown
 from training.options.presets import CFGS, PRESETS
 from training.options.table import TrainingOptions
 
@@ -31,7 +30,7 @@ def with_tables(page: str) -> str:
 def _presets() -> str:
     rows = ["| preset | what for | options |", "|---|---|---|"]
     for name, preset in PRESETS.items():
-        options = " ".join(f"`--{key.replace('_', '-')}={_word(value)}`" for key, value in preset.options.items())
+        options = " ".join(f"`--{key.replace('_', '-')}={shown(value)}`" for key, value in preset.options.items())
         rows.append(f"| `{name}` | {preset.purpose} | {options} |")
     return "\n".join(rows)
 
@@ -45,12 +44,6 @@ def _configurations() -> str:
         values = [f"{getattr(base, field):g}" for field in shown]
         rows.append(f"| `{name}` | {round(32768 * base.fmaps)} | {' | '.join(values)} |")
     return "\n".join(rows)
-
-
-def _word(value: object) -> str:
-    if isinstance(value, tuple):
-        return ("x" if isinstance(value[0], int) else ",").join(map(str, value))
-    return re.sub(r"\.0$", "", f"{value}").lower() if not isinstance(value, str) else value
 
 
 if __name__ == "__main__":

@@ -128,21 +128,19 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
 
 
 @click.command(cls=Command, help=__doc__.split("\n\n")[0])
-@click.option("--preset", type=click.Choice(list(PRESETS)), default="smoke", show_default=True)
-@click.option(
-    "--data", default="cifar10", show_default=True, help="cifar10, cifar100, food101, .npz of JPEGs, or folder."
-)
-@click.option("--data-dir", type=click.Path(path_type=Path), default=Path("data"), show_default=True)
+@click.option("--preset", type=click.Choice(list(PRESETS)), default="smoke")
+@click.option("--data", default="cifar10", help="cifar10, cifar100, food101, .npz of JPEGs, or folder.")
+@click.option("--data-dir", type=click.Path(path_type=Path), default=Path("data"))
 @click.option("--size", type=click.IntRange(min=8), help="Side of the images in pixels.")
 @click.option("--limit", type=click.IntRange(min=10), help="Training images to use; a fifth as many for the test.")
 @click.option("--model", help="vit-s, vit-b, vit-l, swin-t, resnet18/34/50/101, or any of timm's names.")
 @click.option("--pretrained", is_flag=True, help="Fine-tune timm's weights.")
-@click.option("--losses", default="ce,focal,rlo", show_default=True, help="Comma-separated.")
-@click.option("--k", "ks", default="8", show_default=True, help="Roots of rlo, comma-separated.")
-@click.option("--form", type=click.Choice(["bounded", "convex", "both"]), default="both", show_default=True)
+@click.option("--losses", default="ce,focal,rlo", help="Comma-separated.")
+@click.option("--k", "ks", default="8", help="Roots of rlo, comma-separated.")
+@click.option("--form", type=click.Choice(["bounded", "convex", "both"]), default="both")
 @click.option("--multiplier", type=Number(min=0, min_open=True), help="m of rlo; k if left out.")
-@click.option("--label-noise", type=Number(0, 1), default=0.0, show_default=True, help="Share of wrong labels.")
-@click.option("--label-smoothing", type=Number(0, 1), default=0.0, show_default=True)
+@click.option("--label-noise", type=Number(0, 1), default=0.0, help="Share of wrong labels.")
+@click.option("--label-smoothing", type=Number(0, 1), default=0.0)
 @click.option("--epochs", type=click.IntRange(min=1))
 @click.option("--batch", type=click.IntRange(min=1), help="Images per step, all processes together.")
 @click.option("--lr", type=Number(min=0, min_open=True))
@@ -150,10 +148,10 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
 @click.option("--tune-epochs", type=click.IntRange(min=1), help="Epochs of that choice; a third if left out.")
 @click.option("--ema", type=Number(0, 1, max_open=True), help="Decay of averaged weights; 0: none.")
 @click.option("--seeds", type=click.IntRange(min=1))
-@click.option("--device", default="auto", show_default=True)
-@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto", show_default=True)
+@click.option("--device", default="auto")
+@click.option("--precision", type=click.Choice(["auto", "fp32", "bf16", "fp16"]), default="auto")
 @click.option("--compile", "compiled", is_flag=True, help="Compile the model.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("results/classification"), show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), default=Path("results/classification"))
 @door
 def main(preset: str, data: str, data_dir: Path, out: Path, **options: Any) -> None:
     """Train all losses with all seeds; write tables, curves and results.json."""

@@ -121,16 +121,14 @@ def _one_thread() -> None:
 @click.option(
     "--data-dir", type=click.Path(path_type=Path), help="Folder with UCI's files; left out: fetched from UCI."
 )
-@click.option("--verify/--no-verify", default=True, show_default=True, help="Compare the files' checksums.")
-@click.option("--datasets", default=",".join(LOADERS), show_default=True, help="Comma-separated data sets.")
-@click.option("--k-min", type=Number(min=0, min_open=True), default=3, show_default=True, help="Lowest root.")
-@click.option("--k-max", type=Number(min=0, min_open=True), default=20, show_default=True, help="Highest root.")
-@click.option(
-    "--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Repetitions of the folds; Madelon: one."
-)
-@click.option("--folds", type=click.IntRange(min=2), default=5, show_default=True)
-@click.option("--jobs", type=click.IntRange(min=1), default=2, show_default=True, help="Processes of one thread each.")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("results/regression"), show_default=True)
+@click.option("--verify/--no-verify", default=True, help="Compare the files' checksums.")
+@click.option("--datasets", default=",".join(LOADERS), help="Comma-separated data sets.")
+@click.option("--k-min", type=Number(min=0, min_open=True), default=3, help="Lowest root.")
+@click.option("--k-max", type=Number(min=0, min_open=True), default=20, help="Highest root.")
+@click.option("--seeds", type=click.IntRange(min=1), default=3, help="Repetitions of the folds; Madelon: one.")
+@click.option("--folds", type=click.IntRange(min=2), default=5)
+@click.option("--jobs", type=click.IntRange(min=1), default=2, help="Processes of one thread each.")
+@click.option("--out", type=click.Path(path_type=Path), default=Path("results/regression"))
 @door
 def main(
     data_dir: Path | None,

@@ -9,8 +9,9 @@ import train
 from dnnlib import UserError
 from dnnlib.options import options_of
 from training.augment import AUGPIPES, build_pipe
-from training.config import AugmentOptions, TrainingConfig
+from training.config import TrainingConfig
 from training.config.resolve import resolve
+from training.config.schema import AugmentOptions
 from training.options import DEFAULTS, TrainingOptions
 from training.options.document import PAGE, with_tables
 from training.options.presets import PRESETS
