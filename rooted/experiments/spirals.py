@@ -8,7 +8,6 @@ Beside it every loss with its own learning rate, chosen on a fifth of the traini
 seeds (data, split and start weights) train as one batch.
 """
 
-import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from tqdm import tqdm
 
 from dnnlib import make_folder, write_json
 from dnnlib.cli import Command, Number, door
+from rooted.experiments.many_networks import forward, start_weights
 from rooted.experiments.reporting import pyplot, save_figure, seed_interval, to_markdown, write_csv
 from rooted.functional import rooted_nll
 from torch_utils.environment import provenance
@@ -75,31 +75,11 @@ def two_spirals(count: int, turns: float, noise: float, seeds: list[int]) -> Poi
     return Points(torch.stack(xs), torch.stack(ys))
 
 
-def start_weights(layers: int, seeds: list[int]) -> list[tuple[Tensor, Tensor]]:
-    """Weights (S, in, out) and biases (S, 1, out) of every layer, drawn as torch's linear layers are."""
-    sizes = [2, *[WIDTH] * (layers - 1), 2]
-    generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    parameters = []
-    for fan_in, fan_out in itertools.pairwise(sizes):
-        bound = fan_in**-0.5
-        drawn = [(2 * torch.rand(fan_in + 1, fan_out, generator=g) - 1) * bound for g in generators]
-        stacked = torch.stack(drawn)
-        parameters.append((stacked[:, :-1].contiguous(), stacked[:, -1:].contiguous()))
-    return parameters
-
-
-def forward(parameters: list[tuple[Tensor, Tensor]], x: Tensor) -> Tensor:
-    """Logits (S, N, 2) of S networks for their inputs (S, N, 2)."""
-    for weight, bias in parameters[:-1]:
-        x = torch.relu(torch.baddbmm(bias, x, weight))
-    return torch.baddbmm(parameters[-1][1], x, parameters[-1][0])
-
-
 def train(
     layers: int, points: Points, seeds: list[int], rates: Tensor, loss: Callable[[Tensor], Tensor], iterations: int
 ) -> list[tuple[Tensor, Tensor]]:
     """Train S networks on their own data sets by full-batch Adam, each with its own learning rate (S)."""
-    parameters = start_weights(layers, seeds)
+    parameters = start_weights([2, *[WIDTH] * (layers - 1), 2], seeds)
     flat = [p.requires_grad_(True) for pair in parameters for p in pair]
     first, second = ([torch.zeros_like(p) for p in flat] for _ in range(2))
     rates = rates[:, None, None]
