@@ -12,6 +12,7 @@ import click
 
 from dnnlib.console import outlast_console
 from dnnlib.errors import UserError
+from dnnlib.paths import user_paths
 from dnnlib.seeds import LARGEST_SEED
 
 MISTAKE_STATUS = 2  # of a command that the user can fix
@@ -83,7 +84,14 @@ class Command(click.Command):
             is_empty = "" in (value if isinstance(value, list | tuple) else [value])
             if isinstance(option, click.Option) and is_empty and "--help" not in args:
                 raise click.UsageError(_what_is_empty(option), ctx)
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        for parameter in self.params:
+            if names_a_path(parameter):
+                try:
+                    ctx.params[parameter.name] = user_paths(ctx.params[parameter.name])
+                except UserError as error:
+                    raise click.BadParameter(f"{error}", ctx, parameter) from error
+        return rest
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The options under the headings of their groups."""
@@ -103,6 +111,12 @@ class GroupedOption(click.Option):
     def __init__(self, *args: Any, group: str, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.group = group
+
+
+def names_a_path(parameter: click.Parameter) -> bool:
+    """Whether the values of an option or argument are files or folders, by what its help calls them."""
+    kinds = set((parameter.metavar or "").upper().split("|"))
+    return bool(kinds & {"PATH", "FILE", "DIR", "PICTURE"}) or isinstance(parameter, click.Argument)
 
 
 def _what_is_empty(option: click.Option) -> str:

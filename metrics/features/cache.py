@@ -11,7 +11,7 @@ import safetensors
 import safetensors.numpy
 
 from dnnlib import UserError, atomic_write
-from dnnlib.download import default_cache_dir
+from dnnlib.paths import default_cache_dir
 
 _log = logging.getLogger("metrics")
 _FORMAT = 2

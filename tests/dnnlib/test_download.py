@@ -8,7 +8,8 @@ import pytest
 
 from dnnlib import UserError
 from dnnlib.checksum import file_sha256
-from dnnlib.download import cached_path, default_cache_dir, download
+from dnnlib.download import cached_path, download
+from dnnlib.paths import default_cache_dir
 
 BODY = bytes(range(256)) * 5000
 SHA256 = hashlib.sha256(BODY).hexdigest()

@@ -62,7 +62,11 @@ def find_network(location: str | os.PathLike, **options: Any) -> Path:
         found = list(SNAPSHOTS.find(folder).values())
         remedy = f"name the file, for example {found[-1]}" if found else "it has no network-snapshot-* files"
         raise UserError(f"{folder} is a folder; {remedy}")
-    return fetch(location, "network", **options)
+    return fetch(location, "network", looks_right=_may_be_network, **options)
+
+
+def _may_be_network(data: bytes) -> bool:
+    return looks_like_safetensors(data) or data.startswith((b"\x80", *_TORCH_ARCHIVES))
 
 
 def is_torch_archive(path: Path) -> bool:

@@ -4,7 +4,6 @@
 from them). Both are here, because the paper does not say which it used.
 """
 
-import os
 import urllib.error
 import urllib.request
 import warnings
@@ -16,6 +15,7 @@ import numpy as np
 
 from dnnlib import UserError, atomic_write
 from dnnlib.checksum import check_sha256
+from dnnlib.paths import default_cache_dir
 
 UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases/"
 
@@ -185,5 +185,5 @@ def load(name: str, source: Source) -> Table:
 
 
 def default_cache() -> Path:
-    """The folder that keeps what was fetched: $XDG_CACHE_HOME/rooted/uci or ~/.cache/rooted/uci."""
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rooted" / "uci"
+    """The folder that keeps what was fetched."""
+    return default_cache_dir() / "uci"

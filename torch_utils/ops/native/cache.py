@@ -6,18 +6,18 @@ noticed by its checksum and replaced.
 """
 
 import hashlib
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 from dnnlib import UserError, atomic_write
+from dnnlib.paths import default_cache_dir
 
 _DIGEST = hashlib.sha256
 
 
 def cache_folder() -> Path:
     """$DNNLIB_CACHE_DIR/ops, by default ~/.cache/dnnlib/ops."""
-    return Path(os.environ.get("DNNLIB_CACHE_DIR") or Path.home() / ".cache" / "dnnlib") / "ops"
+    return default_cache_dir() / "ops"
 
 
 def cached_binary(name: str, identity: list[str], compile_now: Callable[[], bytes]) -> bytes:
