@@ -15,7 +15,6 @@ from dnnlib.cli import CONTINUE_STATUS, Command, door, in_flags
 from dnnlib.console import report_lost_console
 from dnnlib.options import takes_options
 from training.options import DEFAULTS, TrainingOptions
-from training.options.keep import Keep
 
 if TYPE_CHECKING:  # torch is imported once it is known that something is to be trained
     from torch_utils.distributed import World
@@ -66,11 +65,9 @@ def _run(options: TrainingOptions, world: "World", watch: "Watch") -> int:
 
     keep_freed_memory()
     world.together(lambda: check_names(options.metrics or ()))
-    keep = options.keep or Keep()
     housekeeping = Housekeeping(
         checkpoint_minutes=options.with_defaults().checkpoint_minutes,
-        keep_last=keep.last,
-        keep_best=keep.best,
+        keep=options.keep,
         nan_check=bool(options.nan_check),
     )
     with StopRequest(options.max_hours) as stop:

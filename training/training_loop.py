@@ -27,6 +27,7 @@ from training.dataset.image_stream import ImageStream
 from training.health import MAX_SKIPPED_IN_ROW, HealthMonitor, what_diverged
 from training.lecam import LeCam
 from training.objective import Objective
+from training.options.keep import Keep
 from training.outputs.evaluator import Evaluator
 from training.outputs.reports import Reports
 from training.parameters import FlatParameters, GeneratorAverage, LazyAdam
@@ -45,14 +46,13 @@ class Housekeeping:
 
     Attributes:
         checkpoint_minutes: time between checkpoints.
-        keep_last, keep_best: how many network snapshots stay; None for all.
+        keep: which network snapshots stay; None for all.
         nan_check: stop at the first operation that makes a value that is not finite (slow).
         progress_bar: show one on stderr.
     """
 
     checkpoint_minutes: float = 10.0
-    keep_last: int | None = None
-    keep_best: int | None = None
+    keep: Keep | None = None
     nan_check: bool = False
     progress_bar: bool = True
 
@@ -152,7 +152,7 @@ class TrainingRun:
         # What is left for people.
         self.reports = Reports(
             config, dataset, run, world, progress=self.progress, device=self.device, log=self.log,
-            keep_last=housekeeping.keep_last, keep_best=housekeeping.keep_best, evaluator=evaluator,
+            keep=housekeeping.keep, evaluator=evaluator,
         )  # fmt: skip
 
     @property
@@ -271,9 +271,9 @@ class TrainingRun:
         return self.reports.tick(
             self.networks,
             summaries,
-            phase_seconds=self.runner.stopwatch.means(),
-            p=p,
-            warnings=self.health.tick(summaries, p=p, pl_mean=float(self.objective.pl_mean), skipped=skipped),
+            self.runner.stopwatch.means(),
+            p,
+            self.health.tick(summaries, p=p, pl_mean=float(self.objective.pl_mean), skipped=skipped),
             done=self.done,
         )
 

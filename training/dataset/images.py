@@ -100,16 +100,8 @@ class ArrayImages:
         self.array = np.ascontiguousarray(array)
         self.shape = tuple(array.shape[1:])
 
-    def label(self, i: int) -> str:
-        """Return what to call image `i` in messages."""
-        return f"image {i}"
-
     def __len__(self) -> int:
         return len(self.array)
-
-    def decode(self, i: int) -> np.ndarray:
-        """Return image `i` as uint8 [C, H, W]."""
-        return self.array[i]
 
     def digest(self, i: int) -> bytes:
         """Return what image `i` contributes to the content hash."""

@@ -8,6 +8,7 @@ from torch_utils.distributed import World
 from torch_utils.statistics import Summary
 from training.config import TrainingConfig
 from training.dataset import ImageDataset
+from training.options.keep import Keep
 from training.outputs.board import Board
 from training.outputs.evaluator import Evaluator
 from training.outputs.grids import Grids
@@ -25,7 +26,7 @@ class Reports:
         progress: where it is; its ticks are counted here.
         device: where the networks are.
         log: takes a line.
-        keep_last, keep_best: how many network snapshots stay; None for all.
+        keep: which network snapshots stay; None for all.
         evaluator: measures `config.metrics`.
     """
 
@@ -39,17 +40,14 @@ class Reports:
         progress: Progress,
         device: torch.device,
         log: Callable[[str], None],
-        keep_last: int | None = None,
-        keep_best: int | None = None,
-        evaluator: Evaluator | None = None,
+        keep: Keep | None,
+        evaluator: Evaluator | None,
     ) -> None:
         assert not config.metrics or evaluator is not None
         self._config, self._dataset, self._run, self._world = config, dataset, run, world
         self._progress, self._device, self._log, self._evaluator = progress, device, log, evaluator
         self._grids = Grids(config, run, dataset, device)
-        self.snapshots = Snapshots(
-            config, dataset, run, progress, keep_last=keep_last, keep_best=keep_best, evaluator=evaluator
-        )
+        self.snapshots = Snapshots(config, dataset, run, progress, keep, evaluator)
         self._board = Board(run.path, progress) if world.is_main else None
 
     def begin(self, G_ema: torch.nn.Module) -> None:
@@ -62,10 +60,10 @@ class Reports:
         self,
         networks: Mapping[str, torch.nn.Module],
         summaries: Mapping[str, Summary],
-        *,
         phase_seconds: Mapping[str, float],
         p: float,
         warnings: list[str],
+        *,
         done: bool,
     ) -> bool:
         """End a tick; True if the networks were written.
@@ -79,11 +77,10 @@ class Reports:
             done: whether this is the last tick of the run, at which everything is due.
         """
         config, progress, is_main = self._config, self._progress, self._world.is_main
-        seconds = progress.tick_seconds()
-        self._log(status_line(progress, seconds, p, self._device))
+        record = stats_record(summaries, phase_seconds, progress, p, self._device)
+        self._log(status_line(record))
         for warning in warnings:
             self._log(f"warning: {warning}")
-        record = stats_record(summaries, phase_seconds, seconds, progress, p, self._device)
         if is_main and (done or _due(progress.tick, config.image_snapshot_ticks)):
             self._grids.fakes(networks["G_ema"], FAKES.name(progress.nimg))
         taken = done or _due(progress.tick, config.network_snapshot_ticks)

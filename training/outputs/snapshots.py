@@ -11,6 +11,7 @@ from dnnlib import copy_whole, write_json
 from torch_utils.environment import versions
 from training.config import TrainingConfig
 from training.dataset import ImageDataset
+from training.options.keep import Keep
 from training.outputs.evaluator import Evaluator
 from training.progress import Progress
 from training.run_dir import SNAPSHOTS, RunDir, names
@@ -21,7 +22,7 @@ class Snapshots:
     """Network snapshots of a run: written, measured, the best one kept apart, old ones removed.
 
     Args:
-        keep_last, keep_best: how many of the newest and of the best stay; None keeps all.
+        keep: how many of the newest and of the best stay; None for all.
         evaluator: knows which of two values is the better one.
     """
 
@@ -31,13 +32,11 @@ class Snapshots:
         dataset: ImageDataset,
         run: RunDir,
         progress: Progress,
-        *,
-        keep_last: int | None = None,
-        keep_best: int | None = None,
-        evaluator: Evaluator | None = None,
+        keep: Keep | None,
+        evaluator: Evaluator | None,
     ) -> None:
         self._run, self._progress, self._metadata = run, progress, snapshot_metadata(config, dataset)
-        self._keep_last, self._keep_best, self._evaluator = keep_last, keep_best, evaluator
+        self._keep, self._evaluator = keep or Keep(), evaluator
 
     def write(self, networks: Mapping[str, torch.nn.Module], p: float) -> Path:
         """Write the networks after `progress.nimg` images."""
@@ -62,14 +61,14 @@ class Snapshots:
 
     def prune(self, name: str | None) -> None:
         """Remove snapshots that are neither among the newest nor among the best."""
-        if self._keep_last is None and self._keep_best is None:
+        if self._keep == Keep():
             return
         entries = self._progress.snapshots
-        kept = entries[-max(self._keep_last or 1, 1) :]
-        if self._keep_best and name is not None:
+        kept = entries[-(self._keep.last or 1) :]
+        if self._keep.best and name is not None:
             measured = [entry for entry in entries if entry["value"] is not None]
             measured.sort(key=lambda entry: entry["value"], reverse=self._evaluator.higher_is_better(name))
-            kept = kept + [entry for entry in measured[: self._keep_best] if entry not in kept]
+            kept = kept + [entry for entry in measured[: self._keep.best] if entry not in kept]
         for entry in entries:
             if entry not in kept:
                 # By the name that this program gives, whatever a checkpoint says.

@@ -1,6 +1,5 @@
 """What is said of a tick: the line that the log shows, and the record in `stats.jsonl`."""
 
-import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -13,37 +12,9 @@ from torch_utils.timing import format_time
 from training.progress import Progress
 
 
-def status_line(progress: Progress, seconds: Mapping[str, float], p: float, device: torch.device) -> str:
-    """The line that the reference prints for each tick."""
-    return " ".join(
-        [
-            f"tick {progress.tick:<5d}",
-            f"kimg {progress.nimg / 1e3:<8.1f}",
-            f"time {format_time(progress.elapsed):<12s}",
-            f"sec/tick {seconds['sec_per_tick']:<7.1f}",
-            f"sec/kimg {seconds['sec_per_kimg']:<7.2f}",
-            f"maintenance {seconds['maintenance_sec']:<6.1f}",
-            f"cpumem {cpu_memory_gb():<6.2f}",
-            f"gpumem {gpu_memory_gb(device):<6.2f}",
-            f"augment {p:.3f}",
-        ]
-    )
-
-
-def cpu_memory_gb() -> float:
-    """Resident memory of this process in GiB."""
-    return psutil.Process(os.getpid()).memory_info().rss / 2**30
-
-
-def gpu_memory_gb(device: torch.device) -> float:
-    """Peak of allocated memory on the device in GiB; 0 on the CPU."""
-    return torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else 0.0
-
-
 def stats_record(
     summaries: Mapping[str, Summary],
-    timings: Mapping[str, float],
-    seconds: Mapping[str, float],
+    phase_seconds: Mapping[str, float],
     progress: Progress,
     p: float,
     device: torch.device,
@@ -57,20 +28,37 @@ def stats_record(
         record[name] = {"num": summary.num, "mean": summary.mean, "std": summary.std}
         if summary.nonfinite:
             record[name]["nonfinite"] = summary.nonfinite
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else 0
     scalars = {
         "Progress/tick": progress.tick,
         "Progress/kimg": progress.nimg / 1e3,
         "Timing/total_sec": progress.elapsed,
-        "Timing/sec_per_tick": seconds["sec_per_tick"],
-        "Timing/sec_per_kimg": seconds["sec_per_kimg"],
-        "Timing/maintenance_sec": seconds["maintenance_sec"],
-        "Resources/cpu_mem_gb": cpu_memory_gb(),
-        "Resources/peak_gpu_mem_gb": gpu_memory_gb(device),
+        **{f"Timing/{name}": seconds for name, seconds in progress.tick_seconds().items()},
+        "Resources/cpu_mem_gb": psutil.Process().memory_info().rss / 2**30,
+        "Resources/peak_gpu_mem_gb": peak / 2**30,
         "Progress/augment": p,
         "Timing/total_hours": progress.elapsed / 3600,
         "Timing/total_days": progress.elapsed / 86400,
-        **{f"Timing/{name}": value for name, value in timings.items()},
+        **{f"Timing/{name}": value for name, value in phase_seconds.items()},
     }
     record.update({name: {"num": 1, "mean": value, "std": 0.0} for name, value in scalars.items()})
     record["timestamp"] = time.time()
     return record
+
+
+def status_line(record: Mapping[str, Any]) -> str:
+    """The line that the reference prints for each tick, from its `stats_record`."""
+    columns = {
+        "tick": ("Progress/tick", "<5d"),
+        "kimg": ("Progress/kimg", "<8.1f"),
+        "time": ("Timing/total_sec", "<12s"),
+        "sec/tick": ("Timing/sec_per_tick", "<7.1f"),
+        "sec/kimg": ("Timing/sec_per_kimg", "<7.2f"),
+        "maintenance": ("Timing/maintenance_sec", "<6.1f"),
+        "cpumem": ("Resources/cpu_mem_gb", "<6.2f"),
+        "gpumem": ("Resources/peak_gpu_mem_gb", "<6.2f"),
+        "augment": ("Progress/augment", ".3f"),
+    }
+    values = {title: record[name]["mean"] for title, (name, _) in columns.items()}
+    values["time"] = format_time(values["time"])
+    return " ".join(f"{title} {values[title]:{form}}" for title, (_, form) in columns.items())

@@ -79,6 +79,7 @@ def generator_from_rosinality(
         expected = Generator(config).state_dict()
     shapes = {there: add_axes(expected[here], there).shape for here, there in names.items()}
     ours = _take(theirs, names, shapes, kernels, gain=_UP_GAIN)
+    ours = {here: tensor.reshape(expected[here].shape) for here, tensor in ours.items()}
     if latent_avg is not None and latent_avg.numel() != w_dim:
         raise UserError(f"the checkpoint has a 'latent_avg' of {latent_avg.numel()} numbers instead of {w_dim}")
     ours["mapping.w_avg"] = torch.zeros(w_dim) if latent_avg is None else latent_avg.reshape(w_dim)
@@ -110,19 +111,6 @@ def add_axes(tensor: torch.Tensor, there: str) -> torch.Tensor:
     if there.startswith("to_rgb") and there.endswith("bias") and "modulation" not in there:
         return tensor.clone().reshape(1, -1, 1, 1)
     return tensor.clone()
-
-
-def remove_axes(tensor: torch.Tensor, there: str) -> torch.Tensor:
-    """The inverse of `add_axes`."""
-    if there == "input.input" or there.endswith("conv.weight"):
-        return tensor[0]
-    if there.endswith("noise.weight"):
-        return tensor.reshape([])
-    if there.startswith("noises."):
-        return tensor[0, 0]
-    if there.startswith("to_rgb") and there.endswith("bias") and "modulation" not in there:
-        return tensor.reshape(-1)
-    return tensor
 
 
 def _generator_names(config: GeneratorConfig) -> dict[str, str]:
@@ -188,7 +176,7 @@ def _take(
     for kernel in kernels & set(theirs):
         if theirs[kernel].shape != (4, 4) or not torch.allclose(theirs[kernel].float(), _kernel() * gain):
             raise UserError(f"the checkpoint resamples with another filter than [1, 3, 3, 1] ({kernel})")
-    return {here: remove_axes(theirs[there], there) for here, there in names.items()}
+    return {here: theirs[there] for here, there in names.items()}
 
 
 def _filters(names: Iterable[str]) -> Tensors:
