@@ -126,14 +126,14 @@ def plot(results: dict, path: Path) -> None:
         for column, feature in enumerate(features):
             found = results["features"][feature][generator]
             axis = axes[row, column]
-            _band(axis, found["fd"], "C3", f"{name} at n images")
-            _band(axis, found["fd_inf"], "C0", f"{name} extrapolated from n images")
+            draw_band(axis, found["fd"], "C3", f"{name} at n images")
+            draw_band(axis, found["fd_inf"], "C0", f"{name} extrapolated from n images")
             axis.axhline(found["truth"], color="black", linestyle="--", linewidth=1, label=f"true {name}")
             axis.set_title(f"{generator} generator, {feature}", fontsize=9)
             axis.set_ylabel("Frechet distance")
         found = results["features"][features[-1]][generator]
         axis = axes[row, -1]
-        _band(axis, found["kd"], "C2", "kernel distance at n images")
+        draw_band(axis, found["kd"], "C2", "kernel distance at n images")
         axis.axhline(found["kd_truth"], color="black", linestyle="--", linewidth=1, label="its true value")
         axis.set_title(f"{generator} generator, {features[-1]}", fontsize=9)
         axis.set_ylabel("kernel distance")
@@ -153,7 +153,7 @@ def plot(results: dict, path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _band(axis, values: list[list[float]], colour: str, label: str) -> None:
+def draw_band(axis, values: list[list[float]], colour: str, label: str) -> None:
     array = np.array(values)
     mean, deviation = array.mean(axis=1), array.std(axis=1, ddof=1)
     axis.plot(COUNTS, mean, color=colour, marker="o", markersize=3, label=label)

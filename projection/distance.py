@@ -68,13 +68,13 @@ class LpipsDistance:
         self, device: torch.device | str = "cpu", network: torch.nn.Module | None = None, *, offline: bool = False
     ) -> None:
         network = network if network is not None else _published_lpips(offline)
-        self._lpips = network.to(device).eval().requires_grad_(False)
+        self.network = network.to(device).eval().requires_grad_(False)
 
     def features(self, images: torch.Tensor) -> torch.Tensor:
         """Unit-length VGG activations, weighted by the square roots of LPIPS's weights over all pixels."""
-        x = self._lpips.scaling_layer(reduce(as_rgb(images)))
+        x = self.network.scaling_layer(reduce(as_rgb(images)))
         parts = []
-        for activation, linear in zip(self._lpips.net(x), self._lpips.lins, strict=True):
+        for activation, linear in zip(self.network.net(x), self.network.lins, strict=True):
             length = activation.square().sum(dim=1, keepdim=True).sqrt()
             weight = linear.model[-1].weight.clamp(min=0)  # [1, C, 1, 1]
             height, width = activation.shape[2:]

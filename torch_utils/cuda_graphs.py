@@ -98,7 +98,7 @@ def captured(run: Callable[[], None], device: torch.device, pool: tuple[int, int
             for _ in range(_WARM_UP):
                 run()
             # What would break a capture is found before one is begun: a broken one is hard to leave.
-            with _waiting_is_an_error():
+            with waiting_is_an_error():
                 run()
         outside.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
@@ -112,7 +112,8 @@ def captured(run: Callable[[], None], device: torch.device, pool: tuple[int, int
 
 
 @contextlib.contextmanager
-def _waiting_is_an_error() -> Iterator[None]:
+def waiting_is_an_error() -> Iterator[None]:
+    """In this block whatever waits for the device raises."""
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that this mode is a prototype

@@ -57,6 +57,9 @@ class PhaseRunner:
             captured at a phase's first run. None runs phases eagerly. Where one cannot be captured, all are run
             eagerly from then on, with one line of notice.
         log: takes that line.
+
+    Attributes:
+        graphs: the captured micro-batches by the name of the phase.
     """
 
     def __init__(
@@ -70,8 +73,8 @@ class PhaseRunner:
     ) -> None:
         self._config, self._world, self._device, self._fake_labels = config, world, device, fake_labels
         self._rounds = config.batch_size // (world.size * config.batch_gpu)
-        self._accumulators, self._log = accumulators, log
-        self._graphs: dict[str, GraphedMicroBatch] = {}
+        self.accumulators, self.log = accumulators, log
+        self.graphs: dict[str, GraphedMicroBatch] = {}
         self._pool = torch.cuda.graph_pool_handle() if accumulators is not None and device.type == "cuda" else None
         self.stopwatch = Stopwatch(device)
 
@@ -88,7 +91,7 @@ class PhaseRunner:
         size = self._config.batch_gpu
         phase.network.requires_grad_(True)
         try:
-            compute = self._graph(phase, batch) if self._accumulators is not None else self._eager(phase)
+            compute = self._graph(phase, batch) if self.accumulators is not None else self._eager(phase)
             phase.optimizer.zero_grad()
             for i in range(self._rounds):
                 seed_generators(self._config.random_seed, nimg, phase.name, self._world.rank * self._rounds + i)
@@ -109,20 +112,20 @@ class PhaseRunner:
 
     def _graph(self, phase: Phase, batch: Batch) -> Callable[..., None]:
         """The captured micro-batch of a phase, made at its first run; the eager one where that is not possible."""
-        if phase.name in self._graphs:
-            return self._graphs[phase.name]
+        if phase.name in self.graphs:
+            return self.graphs[phase.name]
         size, eager = self._config.batch_gpu, self._eager(phase)
         inputs = {"c": self._fake_labels(size), "real": batch.images[:size], "real_c": batch.labels[:size]}
         try:
-            graph = GraphedMicroBatch(eager, inputs, phase.optimizer.gradient, self._accumulators, self._pool)
+            graph = GraphedMicroBatch(eager, inputs, phase.optimizer.gradient, self.accumulators, self._pool)
         except GraphError as error:
             # The others as well: leaving a broken capture gives the device a new generator, which their graphs
             # would not follow.
-            self._graphs.clear()
-            self._accumulators = None
-            self._log(f"warning: --cuda-graphs: the phases run without graphs, as {phase.name} has none: {error}")
+            self.graphs.clear()
+            self.accumulators = None
+            self.log(f"warning: --cuda-graphs: the phases run without graphs, as {phase.name} has none: {error}")
             return eager
-        self._graphs[phase.name] = graph
+        self.graphs[phase.name] = graph
         return graph
 
 

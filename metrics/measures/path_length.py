@@ -66,7 +66,7 @@ def _block_lengths(spec: "PathLength", generated: GeneratedImages, detector: Det
             images = []
             for ws in ends:
                 torch.manual_seed(seeds[index])  # the same noise at both ends
-                images.append(_prepare(finite(generated.G.synthesis(ws, noise_mode="random")), spec.crop))
+                images.append(prepare(finite(generated.G.synthesis(ws, noise_mode="random")), spec.crop))
             lengths.append(detector.distance(*images) / EPSILON**2)
     return torch.cat(lengths)
 
@@ -78,7 +78,7 @@ def _ws_at_both_ends(spec, G, z0, z1, c, t):
     return [G.mapping(slerp(z0, z1, position), c) for position in (t, t + EPSILON)]
 
 
-def _prepare(img: torch.Tensor, crop: bool) -> torch.Tensor:
+def prepare(img: torch.Tensor, crop: bool) -> torch.Tensor:
     """Images in [-1, 1] to float32 [0, 255]: the middle if `crop` (where FFHQ has faces), averaged down to 256."""
     height, width = img.shape[2:]
     if crop:

@@ -21,7 +21,7 @@ def sliced_wasserstein_of_features(
     real: torch.Tensor, generated: torch.Tensor, *, seed: int, directions: int = NUM_DIRECTIONS
 ) -> float:
     """The distance of features [N, D] and [M, D], in their unit times 1000; the seed determines the directions."""
-    steps = _Steps(len(real), len(generated))
+    steps = Steps(len(real), len(generated))
     total = 0.0
     for axes in random_directions(real.shape[1], directions, seed):
         x, y = (axes.to(rows.device) @ rows.T for rows in (real, generated))
@@ -29,7 +29,7 @@ def sliced_wasserstein_of_features(
     return SCALE * (total / directions) ** 0.5
 
 
-class _Steps:
+class Steps:
     """The steps of two quantile functions with N and M values, merged."""
 
     def __init__(self, n: int, m: int) -> None:
@@ -57,6 +57,6 @@ class SlicedFeatures(Metric):
             return {self.name: value}, {}
         axes = torch.cat(random_directions(real.shape[1], RESAMPLED_DIRECTIONS, inputs.seed)).to(real.device)
         x, y = axes @ real.T, axes @ generated.T
-        steps = _Steps(len(real), len(generated))
+        steps = Steps(len(real), len(generated))
         squares = [steps.squared_distances(x[:, r], y[:, g]) for r, g in inputs.resampled_rows()]
         return {self.name: value}, {self.name: SCALE * np.sqrt(np.array(squares) / RESAMPLED_DIRECTIONS)}

@@ -52,7 +52,7 @@ def laplacian_pyramid(images: torch.Tensor, num_levels: int) -> list[torch.Tenso
     pyramid = []
     for _ in range(num_levels - 1):
         smaller = _smooth(images)[:, :, ::2, ::2]
-        pyramid.append(images - _enlarge(smaller, images.shape[2:]))
+        pyramid.append(images - enlarge(smaller, images.shape[2:]))
         images = smaller
     return [*pyramid, images]
 
@@ -65,7 +65,8 @@ def _smooth(images: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
     return F.conv2d(images, taps.view(1, 1, 5, 1).expand(channels, 1, 5, 1), groups=channels)
 
 
-def _enlarge(images: torch.Tensor, size: torch.Size) -> torch.Tensor:
+def enlarge(images: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    """Images of twice the size, by zeros in between and the pyramid's filter."""
     spread = images.new_zeros(*images.shape[:2], *size)
     spread[:, :, ::2, ::2] = images
     return _smooth(spread, gain=2.0)  # twice in each direction, for the zeros in between

@@ -23,8 +23,8 @@ def run(tmp_path, make_images, monkeypatch):
     words = []
     suptitle = Figure.suptitle
     monkeypatch.setattr(Figure, "suptitle", lambda self, text, **more: words.append(text) or suptitle(self, text))
-    band = fid_bias._band
-    monkeypatch.setattr(fid_bias, "_band", lambda *arguments: words.append(arguments[-1]) or band(*arguments))
+    band = fid_bias.draw_band
+    monkeypatch.setattr(fid_bias, "draw_band", lambda *arguments: words.append(arguments[-1]) or band(*arguments))
 
     def invoke(*options: str):
         stem = tmp_path / "found"

@@ -135,7 +135,7 @@ def test_weights_are_found_where_they_lie(nothing_anywhere, tmp_path, monkeypatc
         load_distance("lpips")
     ours = dataclasses.replace(module.VGG16, sha256=file_sha256(path)[:8])
     monkeypatch.setattr(module, "VGG16", ours)
-    network = load_distance("lpips")._lpips
+    network = load_distance("lpips").network
     assert torch.equal(network.net.slice5[-2].weight, weights["features.28.weight"])
     torch.save({"features.0.weight": weights["features.0.weight"]}, path)
     monkeypatch.setattr(module, "VGG16", dataclasses.replace(ours, sha256=None))

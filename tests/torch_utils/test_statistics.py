@@ -62,7 +62,7 @@ def test_reports_do_not_keep_the_graph():
     value = torch.ones(3, requires_grad=True)
     statistics = Statistics()
     statistics.report("x", value * 2)
-    assert not any(tensor.requires_grad for tensor in statistics._sums.values())
+    assert not any(tensor.requires_grad for tensor in statistics.tensors())
 
 
 def test_state_in_the_middle_of_an_interval():

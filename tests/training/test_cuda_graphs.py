@@ -43,7 +43,7 @@ def sessions(tiny, device, monkeypatch):
         options = {"device": device.type, "nobench": True, **options}
         both = [tiny.open(name, cuda_graphs=name == "graphs", **options) for name in ("graphs", "eager")]
         if device.type == "cpu":
-            both[0].runner._accumulators = both[0].accumulators
+            both[0].runner.accumulators = both[0].accumulators
         return both
 
     return open_both
@@ -78,7 +78,7 @@ def test_gradients_and_sums_are_those_of_eager_phases(sessions, options, toleran
             assert found.any()
             assert distance(found, expected) < tolerance, (captured.name, nimg)
             seen[captured.name].append(found)
-    assert list(graphs.runner._graphs) == PHASES
+    assert list(graphs.runner.graphs) == PHASES
     for name, (first, second, third, again) in seen.items():
         assert min(distance(second, first), distance(third, first), distance(third, second)) > 0.1, name
         assert distance(again, second) < tolerance, name
@@ -154,7 +154,7 @@ def test_a_capture_that_fails_means_eager_phases_and_one_line(tiny, monkeypatch,
     capture = broken(after)
     monkeypatch.setattr(cuda_graphs, "captured", capture)
     graphs, eager = tiny.open("graphs"), tiny.open("eager")
-    graphs.runner._accumulators = graphs.accumulators
+    graphs.runner.accumulators = graphs.accumulators
     for nimg in (0, 8):
         for phase, plain in zip(graphs.phases, eager.phases, strict=True):
             assert torch.equal(gradient(graphs, phase, nimg), gradient(eager, plain, nimg))
@@ -164,7 +164,7 @@ def test_a_capture_that_fails_means_eager_phases_and_one_line(tiny, monkeypatch,
         "operation not permitted when stream is capturing"
     ]
     assert len(capture.attempts) == after + 1
-    assert not graphs.runner._graphs
+    assert not graphs.runner.graphs
     for found, expected in zip(graphs.accumulators(), eager.accumulators(), strict=True):
         assert torch.equal(found, expected)
 
@@ -188,8 +188,8 @@ def half_the_work(run, device, pool):
 def test_a_graph_that_computes_something_else_is_not_used(tiny, monkeypatch, capture):
     monkeypatch.setattr(cuda_graphs, "captured", capture)
     graphs, eager = tiny.open("graphs"), tiny.open("eager")
-    graphs.runner._accumulators, lines = graphs.accumulators, []
-    graphs.runner._log = lines.append
+    graphs.runner.accumulators, lines = graphs.accumulators, []
+    graphs.runner.log = lines.append
     assert torch.equal(gradient(graphs, graphs.phases[0], 0), gradient(eager, eager.phases[0], 0))
     assert len(lines) == 1
     assert "as Gmain has none: its gradient differs from the eager one" in lines[0]
@@ -207,21 +207,21 @@ from training.run_dir import RunDir
 from training.training_loop import Housekeeping, TrainingRun
 
 if sys.argv[1] == "inside":  # the check before the capture is left out
-    cuda_graphs._waiting_is_an_error = contextlib.nullcontext
+    cuda_graphs.waiting_is_an_error = contextlib.nullcontext
 flags = {"cbase": 128, "cmax": 8, "batch": 8, "kimg": 1, "metrics": (), "device": "cuda", "precision": "fp32"}
 gradients = []
 for graphs in (True, False):
     config, dataset = resolve(TrainingOptions(**flags, cuda_graphs=graphs), 1)
     run = TrainingRun(config, dataset, RunDir(Path(tempfile.mkdtemp())), World(), Housekeeping(progress_bar=False))
     lines = []
-    run.runner._log = lines.append
+    run.runner.log = lines.append
     observe = run.objective.observe_signs
     run.objective.observe_signs = lambda signs: (observe(signs), float(signs.sum()))  # waits for the device, in D
     for step in range(3):
         run.step()
     gradients.append(torch.cat([phase.optimizer.gradient for phase in run.phases]).clone())
     assert len(lines) == int(graphs), lines
-    assert not run.runner._graphs
+    assert not run.runner.graphs
     if graphs:
         print(lines[0])
 difference = float((gradients[0] - gradients[1]).norm() / gradients[1].norm())

@@ -5,12 +5,15 @@ import errno
 import io
 import os
 import subprocess
+import types
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from PIL import Image
+from torch.utils.tensorboard import SummaryWriter
 
 import train
 from benchmarks.kill_test import differences, statistics
@@ -103,7 +106,7 @@ def test_a_disk_that_is_really_full(tiny, small_disk, whole):
 
 def test_tensorboard_on_a_full_disk_is_named(tmp_path, monkeypatch):
     board = Board(tmp_path, Progress())
-    monkeypatch.setattr(board._writer, "add_scalar", lambda *args, **kwargs: (_ for _ in ()).throw(_full()))
+    monkeypatch.setattr(SummaryWriter, "add_scalar", lambda *args, **kwargs: (_ for _ in ()).throw(_full()))
     with pytest.raises(UserError, match=r"TensorBoard.*No space left"):
         board.write({"a": 1.0}, 0.0)
 
@@ -119,7 +122,7 @@ def _folder_of_images(folder: Path, count: int) -> Path:
 def test_a_data_file_that_is_removed_in_mid_run_is_named(tiny, tmp_path, monkeypatch):
     data = _folder_of_images(tmp_path / "data", 120)
     # As for a data set that does not fit into memory.
-    monkeypatch.setattr("training.dataset.image_dataset._AUTO_CACHE_BYTES", 0)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(available=0))
     session = tiny.open(data=str(data))
 
     class RemoveLater:

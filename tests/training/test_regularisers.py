@@ -178,7 +178,7 @@ def test_lecams_anchors_ignore_a_step_that_is_not_finite_and_are_those_of_all_pr
     for half, values in zip(halves, ([1.0, 2.0], [6.0]), strict=True):
         half.real(torch.tensor(values))
         half.fake(-torch.tensor(values))
-    total = sum(half._sums for half in halves)
+    total = sum(half.tensors()[0] for half in halves)
     for half in halves:
         half.finish(lambda _: total.clone())
         assert half.state_dict()["anchors"].tolist() == [3.0, -3.0]

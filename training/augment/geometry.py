@@ -108,11 +108,12 @@ def warp_images(images: torch.Tensor, warp: torch.Tensor, taps: torch.Tensor, re
     rounding, save for a few pixels at the rim of the mirrored image where they are in sight.
     """
     if images.device.type == "cpu":
-        return _warp_as_needed(images, warp, taps)
-    return _warp_at_fixed_shape(images, warp, taps, reach)
+        return warp_as_needed(images, warp, taps)
+    return warp_at_fixed_shape(images, warp, taps, reach)
 
 
-def _warp_as_needed(images: torch.Tensor, warp: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
+def warp_as_needed(images: torch.Tensor, warp: torch.Tensor, taps: torch.Tensor) -> torch.Tensor:
+    """Warp the images that move, with margins as wide as their motions need: shapes depend on values."""
     size = images.shape[2:]
     moved = (warp != torch.eye(3)).flatten(1).any(dim=1)
     count = int(moved.sum())
@@ -125,7 +126,8 @@ def _warp_as_needed(images: torch.Tensor, warp: torch.Tensor, taps: torch.Tensor
     return images.index_copy(0, index, _resample(images[index], warp, taps, _margins(warp, size)))
 
 
-def _warp_at_fixed_shape(images: torch.Tensor, warp: torch.Tensor, taps: torch.Tensor, reach: float) -> torch.Tensor:
+def warp_at_fixed_shape(images: torch.Tensor, warp: torch.Tensor, taps: torch.Tensor, reach: float) -> torch.Tensor:
+    """Warp all images, with margins for motions of up to `reach` pixels: no value is looked at."""
     needed = math.inf if math.isinf(reach) else math.ceil(reach + 2 * _REACH)
     vertical, horizontal = (int(min(side - 1, needed)) for side in images.shape[2:])
     return _resample(images, warp, taps, (horizontal, horizontal, vertical, vertical))

@@ -65,7 +65,7 @@ class ImageStream:
         wanted = np.arange(first, first + count)
         indices = image_index(wanted, len(self._dataset), self._seed)
         if self._resident is not None:
-            return _pick(*self._resident, torch.from_numpy(indices))
+            return pick(*self._resident, torch.from_numpy(indices))
         if self._pool is None:
             return self._served(self._dataset.images(indices), indices)
         self._expect(wanted)
@@ -103,7 +103,7 @@ class ImageStream:
         self.close()
 
 
-def _pick(pixels: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def pick(pixels: torch.Tensor, labels: torch.Tensor, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return images and labels on the device of `pixels` [N, C, H, W]; indices from N on mean mirrored images."""
     indices = indices.to(pixels.device, non_blocking=True)
     rows, flipped = indices % len(pixels), indices >= len(pixels)

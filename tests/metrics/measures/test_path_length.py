@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from metrics.features.sampling import GeneratedImages
-from metrics.measures.path_length import _prepare, mean_path_length, path_lengths
+from metrics.measures.path_length import mean_path_length, path_lengths, prepare
 from metrics.names import parse_metric
 from metrics.settings import EvaluationSettings
 from torch_utils.slerp import slerp
@@ -78,9 +78,9 @@ def test_trimmed_mean():
 
 def test_images_are_cropped_and_averaged():
     ramp = torch.arange(64.0).expand(1, 1, 64, 64) / 32 - 1
-    cropped = _prepare(ramp, True)
+    cropped = prepare(ramp, True)
     assert cropped.shape == (1, 1, 32, 32)
     assert cropped[0, 0, 0, 0] == pytest.approx(16 / 64 * 255)
-    assert _prepare(torch.zeros(1, 3, 1024, 1024), False).shape == (1, 3, 256, 256)
-    assert _prepare(torch.zeros(1, 3, 1024, 1024), True).shape == (1, 3, 128, 128)
-    assert torch.all(_prepare(torch.zeros(1, 3, 64, 64), False) == 127.5)
+    assert prepare(torch.zeros(1, 3, 1024, 1024), False).shape == (1, 3, 256, 256)
+    assert prepare(torch.zeros(1, 3, 1024, 1024), True).shape == (1, 3, 128, 128)
+    assert torch.all(prepare(torch.zeros(1, 3, 64, 64), False) == 127.5)

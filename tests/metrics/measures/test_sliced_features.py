@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 import torch
 
-from metrics.measures.sliced_features import _Steps, sliced_wasserstein_of_features
+from metrics.measures.sliced_features import Steps, sliced_wasserstein_of_features
 
 
 def rows(count: int, shift: float = 0.0, seed: int = 0) -> torch.Tensor:
@@ -33,7 +33,7 @@ def test_unequal_counts_go_by_the_quantile_functions(n, m):
     q = (np.arange(n * m * 50) + 0.5) / (n * m * 50)
     quantiles = [np.sort(v[0])[np.floor(q * v.shape[1]).astype(int)] for v in (x, y)]
     expected = np.mean((quantiles[0] - quantiles[1]) ** 2)
-    assert _Steps(n, m).squared_distances(torch.from_numpy(x), torch.from_numpy(y)) == pytest.approx(expected)
+    assert Steps(n, m).squared_distances(torch.from_numpy(x), torch.from_numpy(y)) == pytest.approx(expected)
 
 
 def test_more_difference_is_more_distance():

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from metrics.measures.swd import (
+    enlarge,
     laplacian_pyramid,
     normalised_rows,
     patch_descriptors,
@@ -39,14 +40,12 @@ def test_levels_of_oblong_images():
 
 
 def test_pyramid_adds_up_to_the_image():
-    from metrics.measures.swd import _enlarge
-
     images = torch.rand(2, 3, 32, 32, dtype=torch.float64)
     pyramid = laplacian_pyramid(images, 3)
     assert [band.shape[-1] for band in pyramid] == [32, 16, 8]
     rebuilt = pyramid[-1]
     for band in reversed(pyramid[:-1]):
-        rebuilt = band + _enlarge(rebuilt, band.shape[2:])
+        rebuilt = band + enlarge(rebuilt, band.shape[2:])
     assert torch.allclose(rebuilt, images)
 
 

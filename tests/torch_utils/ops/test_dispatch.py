@@ -132,8 +132,19 @@ def test_insisting_raises(failing):
         assert insists_on_native()
 
 
-def test_a_kernel_that_fails_later_ends_the_use_of_all(monkeypatch, failing, caplog):
-    failing._launcher, launched = object(), []
+class Usable(availability.Availability):
+    """A device whose kernels have passed the check."""
+
+    def works(self):
+        return self.failure is None
+
+    def launcher(self):
+        return object()
+
+
+def test_a_kernel_that_fails_later_ends_the_use_of_all(monkeypatch, caplog):
+    device, launched = Usable(0), []
+    monkeypatch.setattr(availability, "of_device", lambda index: device)
 
     def launch(launcher):
         launched.append(launcher)

@@ -42,7 +42,7 @@ def test_groups():
 def test_nothing_changes_at_p_0(device, channels, fixed_shape, monkeypatch):
     if fixed_shape:
         monkeypatch.setattr(
-            geometry, "_warp_as_needed", lambda x, w, f: geometry._warp_at_fixed_shape(x, w, f, float("inf"))
+            geometry, "warp_as_needed", lambda x, w, f: geometry.warp_at_fixed_shape(x, w, f, float("inf"))
         )
     pipe = AugmentPipe(**AUGPIPES["bgcfnc"]).to(device)
     pipe.p.zero_()

@@ -38,9 +38,7 @@ def test_the_path_of_fixed_shape_gives_the_same(fixtures_dir, monkeypatch):
     for case, pipe, images, expected in percentile_cases(fixtures_dir, torch.device("cpu")):
         reach = pipe.geometry.reach(tuple(images.shape[2:]))
         with monkeypatch.context() as patch:
-            patch.setattr(
-                geometry, "_warp_as_needed", lambda x, w, f, r=reach: geometry._warp_at_fixed_shape(x, w, f, r)
-            )
+            patch.setattr(geometry, "warp_as_needed", lambda x, w, f, r=reach: geometry.warp_at_fixed_shape(x, w, f, r))
             check(pipe(images, debug_percentile=case["percentile"]), expected, case)
 
 

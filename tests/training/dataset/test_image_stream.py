@@ -9,7 +9,7 @@ from PIL import Image
 
 from dnnlib import UserError
 from training.dataset import ImageDataset
-from training.dataset.image_stream import ImageStream, _pick
+from training.dataset.image_stream import ImageStream, pick
 from training.dataset.sampler import image_index
 
 
@@ -97,7 +97,7 @@ def test_picking_from_a_resident_tensor_mirrors_as_the_data_set_does(path):
     indices = torch.tensor([0, 45, 22, 23, 7, 7, 30])
     pixels = ds.to_tensor(mirrored=False)
     assert len(pixels) == 23
-    picked, labels = _pick(pixels, ds.labels(range(23)), indices)
+    picked, labels = pick(pixels, ds.labels(range(23)), indices)
     assert (picked == ds.images(indices)).all()
     assert (labels == ds.labels(indices)).all()
 

@@ -78,7 +78,7 @@ def test_every_parameter_of_both_networks_takes_part(device, architecture, c_dim
 
 
 def test_layers_of_the_architectures():
-    names = {a: set(dict(make_D(architecture=a).named_children())["b8"]._modules) for a in ("resnet", "orig", "skip")}
+    names = {a: set(dict(make_D(architecture=a).b8.named_children())) for a in ("resnet", "orig", "skip")}
     assert names == {
         "resnet": {"conv0", "conv1", "skip"},
         "orig": {"conv0", "conv1"},

@@ -65,7 +65,7 @@ def load_nvrtc() -> ctypes.CDLL:
     if torch.version.cuda is None:
         raise NativeError("this build of PyTorch has no CUDA")
     tried = []
-    for candidate in _candidates(torch.version.cuda.split(".")[0]):
+    for candidate in candidates(torch.version.cuda.split(".")[0]):
         try:
             library = ctypes.CDLL(candidate)
         except OSError as error:
@@ -94,7 +94,7 @@ def supported_architectures() -> tuple[int, ...]:
     return tuple(numbers)
 
 
-def _candidates(major: str) -> list[str]:
+def candidates(major: str) -> list[str]:
     """Names and paths under which the library may lie, most likely first."""
     if sys.platform == "win32":
         names, folders = f"nvrtc64_{major}*_0.dll", [Path(torch.__file__).parent / "lib"]

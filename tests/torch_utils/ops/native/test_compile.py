@@ -113,12 +113,12 @@ def test_the_library_itself_is_taken_not_its_companions(tmp_path, monkeypatch):
     for name in (*names, "libnvrtc-672ee683.so.99"):
         (tmp_path / "lib" / name).touch()
     monkeypatch.setenv("CUDA_HOME", str(tmp_path))
-    found = [Path(path).name for path in compiler._candidates("99") if str(tmp_path) in path]
+    found = [Path(path).name for path in compiler.candidates("99") if str(tmp_path) in path]
     assert found == ["libnvrtc-672ee683.so.99", "libnvrtc.so.99"]
 
 
 def test_no_nvrtc(monkeypatch):
-    monkeypatch.setattr(compiler, "_candidates", lambda major: ["/nowhere/libnvrtc.so"])
+    monkeypatch.setattr(compiler, "candidates", lambda major: ["/nowhere/libnvrtc.so"])
     monkeypatch.setattr(torch.version, "cuda", "13.2")
     with pytest.raises(NativeError, match="not installed"):
         compiler.load_nvrtc.__wrapped__()
