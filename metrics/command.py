@@ -12,6 +12,7 @@ import click
 from tqdm import tqdm
 
 from dnnlib import UserError, json_text
+from dnnlib.cli import in_flags
 from metrics.detectors.detector import DetectorUnavailable
 from metrics.evaluation import compare, compute
 from metrics.names import check_names, higher_is_better, parse_metric
@@ -188,4 +189,4 @@ def _progress_bar(wanted: bool) -> Iterator[ShowProgress | None]:
 
 def _note(request: Request, text: str) -> None:
     if request.settings.world.is_main:
-        click.echo(f"note: {text}", err=True)
+        click.echo(f"note: {in_flags(text)}", err=True)
