@@ -5,7 +5,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from torch_utils.ops.activation import Options, activations
+from torch_utils.ops.activation import Options, activations, evaluate
 
 
 def apply(x: torch.Tensor, b: torch.Tensor | None, options: Options) -> torch.Tensor:
@@ -92,8 +92,9 @@ def expression(x: torch.Tensor, b: torch.Tensor | None, options: Options) -> tor
 def slope(grad: torch.Tensor, x: torch.Tensor, b: torch.Tensor | None, options: Options) -> torch.Tensor:
     """grad * d bias_act / d x, from the input; for where autograd is not at hand, below registered operators."""
     u = _with_bias(x, b, options.dim)
-    formula = activations[options.act].first
-    first = torch.where(u > 0, torch.ones_like(u), options.alpha) if formula is None else formula(u)
+    entry = activations[options.act]
+    linear = torch.where(u > 0, torch.ones_like(u), options.alpha)
+    first = linear if entry.piecewise_linear else evaluate(entry.first, u)
     return _unclamped(grad * options.gain * first, u, options)
 
 
@@ -101,11 +102,10 @@ def curve(
     grad: torch.Tensor, direction: torch.Tensor, x: torch.Tensor, b: torch.Tensor | None, options: Options
 ) -> torch.Tensor:
     """grad * direction * d^2 bias_act / d x^2."""
-    formula = activations[options.act].second
-    if formula is None:
+    if not options.curved:
         return torch.zeros_like(x)
     u = _with_bias(x, b, options.dim)
-    return _unclamped(grad * direction * options.gain * formula(u), u, options)
+    return _unclamped(grad * direction * options.gain * evaluate(activations[options.act].second, u), u, options)
 
 
 def third(

@@ -18,6 +18,7 @@ struct Options {
 
 #ifdef SMOOTH
 
+static __device__ Compute select(bool condition, Compute a, Compute b) { return condition ? a : b; }
 static __device__ Compute sigmoid(Compute u) { return Compute(1) / (Compute(1) + exp(-u)); }
 
 // value(u, o), first(u, o) and second(u, o), made from the table in torch_utils/ops/activation.py.

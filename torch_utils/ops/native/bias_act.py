@@ -4,9 +4,8 @@ import ctypes
 
 import torch
 
-from torch_utils.ops.activation import Options
+from torch_utils.ops.activation import SMOOTH, Options
 from torch_utils.ops.layout import aligned, dense_layout
-from torch_utils.ops.native.formulas import SMOOTH
 from torch_utils.ops.native.kernels import SCALARS, Launch, Launcher, Variant
 
 _BLOCK = 256

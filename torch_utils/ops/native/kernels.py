@@ -6,7 +6,8 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-from torch_utils.ops.native import cache, compiler, formulas
+from torch_utils.ops.activation import CONSTANTS, SMOOTH, activations
+from torch_utils.ops.native import cache, compiler
 from torch_utils.ops.native.driver import Device
 from torch_utils.ops.native.errors import NativeError
 
@@ -86,4 +87,14 @@ def sources(variant: Variant) -> tuple[str, dict[str, str]]:
         scalars = (folder / "scalar.cuh").read_text(encoding="utf-8")
     except OSError as error:
         raise NativeError(f"the kernel's source is missing: {error}") from error
-    return text, {"scalar.cuh": scalars, "activations.cuh": formulas.header()}
+    return text, {"scalar.cuh": scalars, "activations.cuh": _activations()}
+
+
+def _activations() -> str:
+    """C++ functions value, first and second of (u, o): the smooth activation number `o.act` and its derivatives."""
+    lines = [f"#define {name} Compute({number})" for name, number in CONSTANTS.items()]
+    for name in ("value", "first", "second"):
+        cases = [f"case {index}: return {getattr(activations[act], name)};" for index, act in enumerate(SMOOTH)]
+        lines += [f"static __device__ Compute {name}(Compute u, const Options& o) {{ switch (o.act) {{"]
+        lines += [*cases, "} return u; }"]
+    return "\n".join(lines) + "\n"
