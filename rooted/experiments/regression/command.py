@@ -34,7 +34,7 @@ from rooted.experiments.regression.cross_validation import (
     splits,
 )
 from rooted.experiments.regression.regression_tables import rows_of_table, rows_of_variants
-from rooted.experiments.regression.tabular import LOADERS, Source, Table, default_cache, load
+from rooted.experiments.regression.tabular import LOADERS, Source, Table, load
 from rooted.experiments.reporting import to_markdown, write_csv
 from torch_utils.environment import provenance
 
@@ -153,7 +153,7 @@ def main(
         raise UserError(f"--k-max={k_max:g} is more than {MOST_ROOTS} roots from --k-min={k_min:g}; give a smaller one")
     if data_dir is not None and not data_dir.is_dir():
         raise UserError(f"--data-dir: no folder {data_dir}; give the one with UCI's files or leave it out")
-    source = Source(data_dir, default_cache(), verify)
+    source = Source(data_dir, verify)
     tables = [load(name, source) for name in names]
     for table in tables:
         smallest = int(np.bincount(table.y).min())

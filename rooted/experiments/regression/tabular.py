@@ -4,8 +4,6 @@
 from them). Both are here, because the paper does not say which it used.
 """
 
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dnnlib import UserError, atomic_write
+from dnnlib import UserError
 from dnnlib.checksum import check_sha256
-from dnnlib.paths import default_cache_dir
+from dnnlib.download import download
 
 UCI = "https://archive.ics.uci.edu/ml/machine-learning-databases/"
 
@@ -51,24 +49,20 @@ class Table:
 class Source:
     """Where the files of UCI's format are, and whether their checksums are compared.
 
-    folder: a local folder with UCI's file names; None: UCI's archive, kept in `cache`.
+    folder: a local folder with UCI's file names; None: UCI's archive, kept in `dnnlib.download`'s cache.
     """
 
     folder: Path | None
-    cache: Path
     verify: bool = True
 
     def path(self, name: str) -> Path:
         """The file of that name, fetched if need be. UserError where it is missing or not the one expected."""
         url, expected = UCI + FILES[name][0] + name, FILES[name][1]
         if self.folder is None:
-            path = self.cache / name
-            if not path.is_file():
-                _download(url, path)
-        else:
-            path = self.folder / name
-            if not path.is_file():
-                raise UserError(f"--data-dir: no file {path} (SHA-256 {expected}); get it from {url}")
+            return download(url, sha256=expected if self.verify else None)
+        path = self.folder / name
+        if not path.is_file():
+            raise UserError(f"--data-dir: no file {path} (SHA-256 {expected}); get it from {url}")
         check_sha256(path, expected if self.verify else None, f"get it again from {url}, or pass --no-verify")
         return path
 
@@ -105,17 +99,6 @@ class Source:
     def remedy(self, name: str) -> str:
         """Where to get the file."""
         return f"get it again from {UCI}{FILES[name][0]}{name}"
-
-
-def _download(url: str, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with urllib.request.urlopen(url, timeout=60) as response:
-            content = response.read()
-    except (urllib.error.URLError, OSError) as error:
-        raise UserError(f"cannot fetch {url} ({error}); give a folder with UCI's files by --data-dir") from error
-    with atomic_write(path) as stream:
-        stream.write(content)
 
 
 def _wine(source: Source) -> tuple[np.ndarray, np.ndarray]:
@@ -182,8 +165,3 @@ def load(name: str, source: Source) -> Table:
             f"needed are {SMALLEST_CLASS}; {source.remedy(files[0])}"
         )
     return Table(name, np.asarray(x, np.float64), y, CLASSES[name])
-
-
-def default_cache() -> Path:
-    """The folder that keeps what was fetched."""
-    return default_cache_dir() / "uci"

@@ -2,10 +2,10 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
 import torch
 
 pytest.importorskip("sklearn")
@@ -92,7 +92,7 @@ def test_intervals():
 
 
 def test_tables_have_the_sizes_of_uci(data_dir):
-    source = tabular.Source(data_dir / "uci", Path("unused"))
+    source = tabular.Source(data_dir / "uci")
     sizes = {
         name: (*tabular.load(name, source).x.shape, tabular.load(name, source).classes) for name in tabular.LOADERS
     }
@@ -104,11 +104,12 @@ def test_tables_have_the_sizes_of_uci(data_dir):
 
 def test_failed_download_names_the_remedy(tmp_path, monkeypatch):
     def refuse(*_, **__):
-        raise OSError("no route")
+        raise requests.exceptions.InvalidURL("no route")
 
-    monkeypatch.setattr(tabular.urllib.request, "urlopen", refuse)
-    with pytest.raises(UserError, match="--data-dir"):
-        tabular.load("ionosphere", tabular.Source(None, tmp_path))
+    monkeypatch.setenv("DNNLIB_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(requests, "get", refuse)
+    with pytest.raises(UserError, match=r"ionosphere.data: no route; .* save it as"):
+        tabular.load("ionosphere", tabular.Source(None))
 
 
 def test_margin_is_the_distance_to_the_boundary():
