@@ -165,3 +165,55 @@ def test_default_cache_dir(monkeypatch, tmp_path):
     assert default_cache_dir() == tmp_path
     monkeypatch.delenv("DNNLIB_CACHE_DIR")
     assert default_cache_dir().parts[-2:] == (".cache", "dnnlib")
+
+
+NONSENSE = {
+    "length that is no number": b"HTTP/1.1 200 OK\r\nContent-Length: abc\r\n\r\nxx",
+    "two lengths": b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nxx",
+    "negative chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nabc\r\n",
+    "chunk that is no number": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n",
+    "redirection to nowhere": b"HTTP/1.1 302 Found\r\nLocation: http://[bad\r\nContent-Length: 0\r\n\r\n",
+    "no answer": b"",
+    "not HTTP": b"\x00\xff" * 100,
+    "huge": b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999999\r\n\r\nxx",
+    "false compression": b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nxx",
+}
+
+
+@pytest.mark.parametrize("kind", NONSENSE)
+def test_nonsense_of_a_server_ends_in_one_line(kind, monkeypatch, tmp_path):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+    class Raw(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.wfile.write(NONSENSE[kind])
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Raw) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{running.server_port}/net.pkl"
+        with pytest.raises(UserError) as caught:
+            download(url, cache_dir=tmp_path, retries=0, looks_right=lambda data: False)
+        running.shutdown()
+    assert len(str(caught.value).splitlines()) == 1
+    assert url in str(caught.value)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    "url", ["https://[bad", "http://127.0.0.1:1/a%00b.pkl", "http://", "http://127.0.0.1:1/" + "a" * 300]
+)
+def test_odd_addresses_end_in_one_line(url, tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with pytest.raises(UserError):
+        download(url, cache_dir=tmp_path, retries=0)
+
+
+def test_what_is_of_another_kind_is_not_kept(server):
+    with pytest.raises(UserError, match="what arrives is another kind of file; it begins with b'"):
+        download(server.url(), looks_right=lambda data: data.startswith(b"<html>"))
+    assert files_in_cache() == []
+    assert server.requests == 1
+    assert download(server.url(), looks_right=BODY.startswith).read_bytes() == BODY

@@ -44,7 +44,7 @@ def test_options_that_name_files(metavar, is_path, monkeypatch):
     result = CliRunner().invoke(command, [f"--thing={'a' * 300}"])
     assert result.exit_code == (2 if is_path else 0)
     if is_path:
-        assert result.stderr.startswith("error: Invalid value for '--thing': 'aaaa")
+        assert result.stderr.startswith("error: Invalid value for '--thing': the name 'aaaa")
         assert len(result.stderr.splitlines()) == 1
 
 
