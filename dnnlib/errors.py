@@ -35,6 +35,10 @@ def printable(text: str, longest: int = 2000) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+class WriteError(UserError):
+    """A file cannot be written: the disk is full, the folder is gone or belongs to somebody else."""
+
+
 @contextlib.contextmanager
 def renamed(**names: str) -> Iterator[None]:
     """Within it a `UserError` names arguments as the caller calls them: `renamed(path="data")`."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, WriteError
 
 
 @contextlib.contextmanager
@@ -19,13 +19,13 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
     previous content or the whole new content. `mode` is "wb" or "w" (UTF-8).
 
     Raises:
-        UserError: the folder cannot be written or the disk is full; the previous file is untouched.
+        WriteError: the folder cannot be written or the disk is full; the previous file is untouched.
     """
     path = Path(path)
     try:
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; free space or choose another folder") from error
+        raise WriteError(f"cannot write {path}: {error.strerror}; free space or choose another folder") from error
     try:
         with os.fdopen(handle, mode, **({} if "b" in mode else {"encoding": "utf-8"})) as stream:
             yield stream
@@ -38,7 +38,7 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         if isinstance(error, OSError):
-            raise UserError(
+            raise WriteError(
                 f"cannot write {path}: {error.strerror}; the previous file, if any, is untouched"
             ) from error
         raise

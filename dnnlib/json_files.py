@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, WriteError
 from dnnlib.files import atomic_write
 
 
@@ -83,7 +83,7 @@ def append_record(path: str | os.PathLike, record: Any) -> None:
                     line = b"\n" + line
             stream.write(line)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; free space and run the same command again") from error
+        raise WriteError(f"cannot write {path}: {error.strerror}; free space and run the same command again") from error
 
 
 def read_records(path: str | os.PathLike) -> list[dict[str, Any]]:

@@ -53,7 +53,8 @@ class RunMetrics:
                 self._log(f"warning: {result.metric} is not computed in this run: {result.not_computed}")
             if self._world.is_main:
                 record = result.record(snapshot=snapshot, num_gpus=self._world.size)
-                self._run.append_metric({**record, "nimg": nimg, "source": "training"})
+                with self._run.tolerating(result.metric):
+                    self._run.append_metric({**record, "nimg": nimg, "source": "training"})
         self._offline |= any(result.not_computed is not None for result in results)
         return values
 

@@ -6,8 +6,11 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, get_type_hints
+
+from dnnlib import UserError
+from dnnlib.typed import fits, type_name
 
 _ONE_SIGNAL_SECONDS = 0.5
 
@@ -52,9 +55,22 @@ class Progress:
         return asdict(self)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
-        for name, value in state.items():
-            setattr(self, name, value)
+        """Take up what `state_dict` gave.
+
+        Raises:
+            UserError: these are no counters of a run.
+        """
+        for entry in fields(self):
+            hint = _TYPES[entry.name]
+            if entry.name in state and not fits(state[entry.name], hint):
+                raise UserError(f"the checkpoint is damaged: its progress.{entry.name} should be {type_name(hint)}")
+            setattr(self, entry.name, state.get(entry.name, getattr(self, entry.name)))
+        for entry in self.snapshots:
+            if not fits(entry.get("nimg"), int) or not fits(entry.get("value"), float | None):
+                raise UserError("the checkpoint is damaged: its progress.snapshots are not what a run writes")
+
+
+_TYPES = get_type_hints(Progress)
 
 
 class Clock:

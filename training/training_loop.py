@@ -12,6 +12,7 @@ import torch
 from tqdm import tqdm
 
 from dnnlib import UserError
+from dnnlib.errors import WriteError
 from torch_utils.checkpoint import Checkpoints
 from torch_utils.devices import choose_device
 from torch_utils.distributed import World
@@ -38,6 +39,7 @@ from training.setup import build_networks, count_parameters, fake_label_source, 
 from training.snapshot.resume import copy_weights
 
 _WITHOUT_CHECKPOINT = "start a new run with `new`; `resume` takes this one's last snapshot"
+_TRY_AGAIN_SECONDS = 60  # after a checkpoint that could not be written
 
 
 @dataclass(frozen=True)
@@ -200,13 +202,25 @@ class TrainingRun:
                 # A checkpoint. A state that may be broken must not push out those from before it broke.
                 if save or self.done or stopping or diverged:
                     with self.world.activity.busy(), clock.maintenance():
-                        self.checkpoints.save(progress.nimg, write=self.world.is_main, prune=not self._skipped_in_row())
-                    saved_at = progress.elapsed
+                        saved = self._save(tolerant=not (self.done or stopping or diverged))
+                    wait = 0 if saved else self.housekeeping.checkpoint_minutes * 60 - _TRY_AGAIN_SECONDS
+                    saved_at = progress.elapsed - wait
                 if diverged:
                     self._give_up()
             if self.done and self.world.is_main:
                 self.run.finish({"kimg": progress.nimg / 1e3, "elapsed_sec": progress.elapsed, "best": progress.best})
         return self.done
+
+    def _save(self, *, tolerant: bool) -> bool:
+        """Write a checkpoint; False where it cannot be, which `tolerant` only says: the older ones stay."""
+        try:
+            self.checkpoints.save(self.progress.nimg, write=self.world.is_main, prune=not self._skipped_in_row())
+        except WriteError as error:
+            if not tolerant:
+                raise
+            self.log(f"warning: {error}; it is tried again in {_TRY_AGAIN_SECONDS} seconds")
+            return False
+        return True
 
     def step(self) -> None:
         """Every phase that is due, on the same real images; then the averages and ADA."""

@@ -59,20 +59,46 @@ def _full_disk_for_appending(monkeypatch, name: str) -> None:
         monkeypatch.setattr(f"{module}.open", opened, raising=False)
 
 
-@pytest.mark.parametrize("where", ["checkpoint-", "network-snapshot-", "fakes", "log.txt", "stats.jsonl"])
-def test_a_full_disk_ends_the_run_and_the_same_command_goes_on(tiny, whole, monkeypatch, where):
+def _fill_disk(patch, where: str) -> None:
+    if where.endswith((".txt", ".jsonl")):
+        _full_disk_for_appending(patch, where)
+    else:
+        _full_disk_for_replacing(patch, where)
+
+
+def test_a_checkpoint_that_cannot_be_written_at_the_end_ends_the_run_and_the_same_command_goes_on(
+    tiny, whole, monkeypatch
+):
     tiny.train(steps=6)
     before = list_checkpoints(tiny.folder / "run")[0].read_bytes()
     with monkeypatch.context() as patch:
-        if where.endswith((".txt", ".jsonl")):
-            _full_disk_for_appending(patch, where)
-        else:
-            _full_disk_for_replacing(patch, where)
+        _fill_disk(patch, "checkpoint-")
         with pytest.raises(UserError, match="No space left on device"):
             tiny.train()
+    log = (tiny.folder / "run" / "log.txt").read_text()
+    assert "it is tried again in 60 seconds" in log
     assert list_checkpoints(tiny.folder / "run")[0].read_bytes() == before
     tiny.train()
     assert differences(tiny.folder / "run", whole) == []
+
+
+@pytest.mark.parametrize("where", ["network-snapshot-", "fakes", "log.txt", "stats.jsonl"])
+def test_other_files_that_cannot_be_written_are_said_once_and_the_run_goes_on(tiny, whole, monkeypatch, where):
+    tiny.train(steps=6)
+    before = list_checkpoints(tiny.folder / "run")[0]
+    with monkeypatch.context() as patch:
+        _fill_disk(patch, where)
+        # What is last would not come again: the run is not called finished without it.
+        last = contextlib.nullcontext() if where == "log.txt" else pytest.raises(UserError, match="No space left")
+        with last:
+            tiny.train()
+    if where != "log.txt":
+        assert (tiny.folder / "run" / "log.txt").read_text().count("the run goes on without it") == 1
+    assert list_checkpoints(tiny.folder / "run")[0] > before
+    tiny.train()
+    assert RunDir(tiny.folder / "run").state is State.FINISHED
+    lost = differences(tiny.folder / "run", whole)
+    assert not [line for line in lost if "checkpoint" in line], lost
 
 
 @pytest.fixture

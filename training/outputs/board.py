@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
-from dnnlib import UserError
+from dnnlib.errors import WriteError
 from training.progress import Progress
 
 
@@ -27,7 +27,7 @@ class Board:
         """Add one point to each of the named curves.
 
         Raises:
-            UserError: the disk is full or the folder went away.
+            WriteError: the disk is full or the folder went away.
         """
         with self._writing():
             for name, value in values.items():
@@ -45,7 +45,7 @@ class Board:
         try:
             yield
         except OSError as error:
-            raise UserError(
+            raise WriteError(
                 f"cannot write TensorBoard's file in {self._folder}: {error.strerror}; free space and run the same "
                 "command again"
             ) from error

@@ -1,6 +1,8 @@
 """What a run does at a tick: report, draw, write the networks and measure them, each when it is due."""
 
+import contextlib
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 
@@ -81,28 +83,38 @@ class Reports:
         self._log(status_line(record))
         for warning in warnings:
             self._log(f"warning: {warning}")
+        tolerating = contextlib.nullcontext if done else self._run.tolerating  # what is last would not come again
         if is_main and (done or _due(progress.tick, config.image_snapshot_ticks)):
-            self._grids.fakes(networks["G_ema"], FAKES.name(progress.nimg))
+            with tolerating("fakes"):
+                self._grids.fakes(networks["G_ema"], FAKES.name(progress.nimg))
         taken = done or _due(progress.tick, config.network_snapshot_ticks)
-        values = self._snapshot(networks, p) if taken else {}
+        values = self._snapshot(networks, p, tolerating) if taken else {}
         if is_main:
-            self._run.append_stats(record)
+            with tolerating("statistics"):
+                self._run.append_stats(record)
             curves = {name: value["mean"] for name, value in record.items() if isinstance(value, dict)}
-            self._board.write(curves | {f"Metrics/{key}": value for key, value in values.items()}, progress.nimg / 1e3)
+            curves |= {f"Metrics/{key}": value for key, value in values.items()}
+            with tolerating("TensorBoard"):
+                self._board.write(curves, progress.nimg / 1e3)
         progress.end_tick()
         return taken
 
-    def _snapshot(self, networks: Mapping[str, torch.nn.Module], p: float) -> dict[str, float]:
+    def _snapshot(
+        self, networks: Mapping[str, torch.nn.Module], p: float, tolerating: Callable[[str], Any]
+    ) -> dict[str, float]:
         """Write the networks, compute the metrics, keep the best; the metrics' values by name."""
-        nimg, values = self._progress.nimg, {}
+        nimg, values, written = self._progress.nimg, {}, False
         if self._world.is_main:
-            self.snapshots.write(networks, p)
+            with tolerating("networks"):
+                self.snapshots.write(networks, p)
+                written = True
         if self._config.metrics:
             name = SNAPSHOTS.name(nimg)
             values = self._evaluator.compute(networks["G_ema"], self._dataset, self._device, name, nimg)
-        if self._world.is_main:
-            if values:
-                self.snapshots.judge(*next(iter(values.items())))
+        if written:
+            with tolerating("the best networks"):
+                if values:
+                    self.snapshots.judge(*next(iter(values.items())))
             self.snapshots.prune(next(iter(values), None))
         return values
 

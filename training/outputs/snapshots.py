@@ -55,9 +55,10 @@ class Snapshots:
         sign = -1 if self._evaluator.higher_is_better(name) else 1
         if newest["value"] is None or (best and sign * value >= sign * best["value"]):
             return
-        self._progress.best = {"metric": name, "value": value, "nimg": newest["nimg"], "file": newest["file"]}
-        copy_whole(self._run.path / newest["file"], self._run.path / names.BEST)
-        write_json(self._run.path / names.BEST_RECORD, self._progress.best)
+        best = {"metric": name, "value": value, "nimg": newest["nimg"], "file": SNAPSHOTS.name(newest["nimg"])}
+        copy_whole(self._run.path / best["file"], self._run.path / names.BEST)
+        write_json(self._run.path / names.BEST_RECORD, best)
+        self._progress.best = best
 
     def prune(self, name: str | None) -> None:
         """Remove snapshots that are neither among the newest nor among the best."""

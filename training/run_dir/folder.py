@@ -7,12 +7,14 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from tqdm import tqdm
 
 from dnnlib import UserError, read_json, write_json
+from dnnlib.errors import WriteError
 from dnnlib.json_files import append_record, keep_records, read_records
 from torch_utils.checkpoint import list_checkpoints
 from training.run_dir import names
@@ -42,6 +44,7 @@ class RunDir:
         self.path = Path(path)
         self.is_new = False
         self._lock: IO | None = None
+        self._unwritten: set[str] = set()
 
     @property
     def has_begun(self) -> bool:
@@ -130,19 +133,23 @@ class RunDir:
             return False  # nobody has begun here, or not where this process may look
 
     def log(self, line: str) -> None:
-        """Print a line and append it to the log.
-
-        Raises:
-            UserError: the disk is full or the folder went away.
-        """
+        """Print a line and append it to the log; a log that cannot be written is said once."""
         tqdm.write(line, file=sys.stdout)
-        path = self.path / names.LOG
+        with self.tolerating(names.LOG):
+            try:
+                _append(self.path / names.LOG, line)
+            except OSError as error:
+                raise WriteError(f"cannot write {self.path / names.LOG}: {error.strerror}; free space") from error
+
+    @contextlib.contextmanager
+    def tolerating(self, what: str) -> Iterator[None]:
+        """Within it, a file that cannot be written does not end the run; the first of each `what` is said."""
         try:
-            _append(path, line)
-        except OSError as error:
-            raise UserError(
-                f"cannot write {path}: {error.strerror}; free space and run the same command again"
-            ) from error
+            yield
+        except WriteError as error:
+            if what not in self._unwritten:
+                self._unwritten.add(what)
+                self.log(f"warning: {error}; the run goes on without it")
 
     def record(self, text: str) -> None:
         """Append to the log while the run is failing: where that cannot be written, to stderr."""
