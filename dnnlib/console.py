@@ -51,6 +51,16 @@ class OutlastingStream(io.TextIOBase):
         """Whether the stream is a terminal that is still there."""
         return self._lost is None and self._stream.isatty()
 
+    @property
+    def encoding(self) -> str:
+        """That of the stream below; without it click writes past this one."""
+        return self._stream.encoding
+
+    @property
+    def errors(self) -> str | None:
+        """What happens to characters that the encoding has not."""
+        return self._stream.errors
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 

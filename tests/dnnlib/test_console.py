@@ -1,10 +1,12 @@
 """Output that vanishes does not end a program."""
 
+import contextlib
 import io
 import os
 import subprocess
 import sys
 
+import click
 import pytest
 
 from dnnlib.console import OutlastingStream
@@ -80,3 +82,9 @@ def test_programs_reach_their_end(tmp_path, redirection, told):
     assert finished.returncode == 0, finished.stderr
     assert "Traceback" not in finished.stderr
     assert len((tmp_path / "end").read_text().splitlines()) == told
+
+
+def test_click_writes_through_it():
+    stream = OutlastingStream(io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), "standard error")
+    with contextlib.redirect_stderr(stream):
+        assert click.get_text_stream("stderr") is stream
