@@ -10,6 +10,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from metrics import RunMetrics
 from rooted import adversarial_loss
 from torch_utils.distributed import World
 from training.config import TrainingConfig
@@ -64,7 +65,9 @@ def test_fakes_move_towards_the_data(tmp_path, loss):
         metrics=("swd64",),
         grid=(2, 2),
     )
-    run = TrainingRun(config, dataset, RunDir(tmp_path), World(), Housekeeping(progress_bar=False))
+    folder = RunDir(tmp_path)
+    evaluator = RunMetrics(config.metrics, folder, World(), seed=config.random_seed)
+    run = TrainingRun(config, dataset, folder, World(), Housekeeping(progress_bar=False), evaluator)
     target = dataset.to_tensor().float().mean(dim=0) / 127.5 - 1
 
     def distance() -> float:
