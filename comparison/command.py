@@ -8,15 +8,15 @@ import metrics
 from comparison.findings import projections
 from comparison.findings.model import Projection, Results, Search
 from comparison.findings.results import build_results, write_results
-from comparison.findings.tuning import choose_rates
+from comparison.findings.tuning import choose
 from comparison.options import ComparisonOptions
 from comparison.report import figures, samples
 from comparison.report.page import write_report
 from comparison.report.style import line_styles
 from comparison.runs.collect import Runs, read_runs
 from comparison.runs.design import Design, Tuning, load_design, reconcile, save_design
-from comparison.runs.jobs import jobs_of, trial_jobs
-from comparison.runs.losses import parse_losses
+from comparison.runs.jobs import Point, job_of, jobs_of, trial_jobs
+from comparison.runs.losses import LossSpec, parse_losses
 from comparison.runs.runner import pending, run_jobs
 from dnnlib import UserError, make_folder
 from dnnlib.options import read_options
@@ -24,8 +24,8 @@ from torch_utils.devices import choose_device
 from training.config.resolve import resolve
 from training.options import TrainingOptions
 
-TAKEN = ("run_dir", "outdir", "seed", "loss", "k", "rlo_form", "data", "subset", "kimg", "tick", "snap", "img_snap",
-         "metrics", "continue_dir", "keep", "new")  # fmt: skip
+TAKEN = ("run_dir", "outdir", "seed", "loss", "k", "rlo_form", "alpha", "g_loss", "pair", "data", "subset", "kimg",
+         "tick", "snap", "img_snap", "metrics", "continue_dir", "keep", "new")  # fmt: skip
 """Options of train.py that compare.py sets, or that would leave its folders."""
 FIRST_TUNING_SEED = 1_000_000  # far from those of the comparison
 
@@ -50,9 +50,15 @@ def compare(given: ComparisonOptions, say: Callable[[str], None]) -> Iterator[st
             raise UserError(f"`report_only`: {outdir} holds no comparison; give the `outdir` of one")
         design = kept
     else:
-        design = reconcile(kept, _design(options))
-        _check_a_run(outdir, design, bool(options.targets))
+        wanted = _design(options)
+        gamma = _check_runs(outdir, wanted, bool(options.targets))
+        if wanted.tuning is not None and options.tune_gammas != (1.0,):
+            gammas = tuple(sorted({factor * gamma for factor in options.tune_gammas}))
+            wanted = dataclasses.replace(wanted, tuning=dataclasses.replace(wanted.tuning, gammas=gammas))
+        design = reconcile(kept, wanted)
         save_design(make_folder(outdir, "`outdir`"), design)
+    for warning in filter(None, (loss.loss.warning for loss in design.losses)):
+        say(f"warning: {warning}")
     if options.print_commands:
         yield from _commands(outdir, design, options.retry_diverged, say)
         return
@@ -64,9 +70,9 @@ def compare(given: ComparisonOptions, say: Callable[[str], None]) -> Iterator[st
     search = None
     if design.tuning is not None:
         failures += run(trial_jobs(outdir, design))
-        search = choose_rates(outdir, design)
+        search = choose(outdir, design)
         if search is not None or not options.report_only:
-            design = _with_tuned_rates(outdir, design, search, failures)
+            design = _tuned(outdir, design, search, failures)
     failures += run(jobs_of(outdir, design))
     yield from _report(outdir, design, search, options, say)
     if failures:
@@ -97,8 +103,11 @@ def _design(options: ComparisonOptions) -> Design:
     )
 
 
-def _check_a_run(outdir: Path, design: Design, has_targets: bool) -> None:
-    """Resolve the options of one run as train.py does, before the design is kept: what is wrong here fails all runs.
+def _check_runs(outdir: Path, design: Design, has_targets: bool) -> float:
+    """Resolve the options of runs as train.py does, before the design is kept: what is wrong here fails many runs.
+
+    Returns:
+        the R1 weight of a loss that names none.
 
     Raises:
         UserError: as `training.config.resolve.resolve`.
@@ -110,11 +119,15 @@ def _check_a_run(outdir: Path, design: Design, has_targets: bool) -> None:
             raise UserError(f"`{name}` after -- is set by compare.py itself; use its own option or leave it out")
     if extra.dry_run:
         raise UserError("`dry_run` after -- would train nothing; leave it out, or use `print_commands`")
-    # The last run, because of the seeds only the largest can be too large.
-    options = read_options(TrainingOptions, "train.py", jobs_of(outdir, design)[-1].flags)
-    config, _ = resolve(options, options.gpus or 1)
+    # One loss of each settings, and one without. The last seed, because only the largest can be too large.
+    different = {loss.settings: loss for loss in design.losses}
+    different.pop((), None)
+    for loss in (*different.values(), LossSpec(design.losses[-1].loss)):
+        options = read_options(TrainingOptions, "train.py", job_of(outdir, design, loss, design.seeds[-1]).flags)
+        config, _ = resolve(options, options.gpus or 1)
     if has_targets and config.training_set_kwargs.use_labels:
         raise UserError(projections.LABELS_NEEDED)
+    return config.loss_kwargs.r1_gamma
 
 
 def _commands(outdir: Path, design: Design, retry_diverged: bool, say: Callable[[str], None]) -> Iterator[str]:
@@ -125,16 +138,19 @@ def _commands(outdir: Path, design: Design, retry_diverged: bool, say: Callable[
             yield from (job.command for job in trials)
             say("these are the trials of `tune`; when they are done, repeat this for the runs themselves")
             return
-        design = _with_tuned_rates(outdir, design, choose_rates(outdir, design))
+        design = _tuned(outdir, design, choose(outdir, design))
     yield from (job.command for job in pending(jobs_of(outdir, design), retry_diverged))
 
 
-def _with_tuned_rates(outdir: Path, design: Design, search: Search | None, failures: Sequence[str] = ()) -> Design:
-    """The design with the rates that the trials chose, kept on disk."""
+def _tuned(outdir: Path, design: Design, search: Search | None, failures: Sequence[str] = ()) -> Design:
+    """The design with what the trials chose, kept on disk."""
     if search is None:
         reason = failures[0] if failures else "trials are missing"
         raise UserError(f"`tune` is not complete ({reason}); fix that and repeat the command")
-    design = dataclasses.replace(design, tuned={key: {"glr": rate, "dlr": rate} for key, rate in search.rates.items()})
+    tuned = {
+        key: Point(search.rates.get(key), search.gammas.get(key)).settings for key in {**search.rates, **search.gammas}
+    }
+    design = dataclasses.replace(design, tuned=tuned)
     save_design(outdir, design)
     return design
 

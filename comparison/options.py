@@ -11,7 +11,7 @@ from dnnlib.options import GivenOptions, option
 
 COUNT, NATURAL = click.IntRange(min=1), click.IntRange(min=0)
 POSITIVE = Number(min=0, min_open=True)
-WHAT, TUNING, RUNNING, REPORT = "What is compared", "Learning rates", "Running", "The report"
+WHAT, TUNING, RUNNING, REPORT = "What is compared", "Learning rates and R1", "Running", "The report"
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Nine runs, two at a time with one thread each, so that on two CPU cores no thread waits for another.
@@ -30,7 +30,8 @@ class ComparisonOptions(GivenOptions):
     preset: str | None = option(WHAT, "Values for options not given: the built-in faces.", click.Choice(list(PRESETS)))
     data: str | None = option(WHAT, "Training images: folder or zip.", unset="100 built-in faces", unit="PATH")
     losses: str | None = option(
-        WHAT, "ce, rlo:k=K[:form=F][:glr=X][:dlr=X], k=2..32.", str, "ce,rlo:k=2:form=convex,rlo:k=11", unit="LIST")
+        WHAT, "ce, rlo:k=K[:form=F], alpha=A; k=2..32; :g=LOSS, :pair, :gamma=X, :lecam=X, ...; docs/compare.md.",
+        str, "ce,rlo:k=2:form=convex,rlo:k=11", unit="LIST")
     seeds: int | None = option(WHAT, "Runs of each loss; below 6 no test can reach p < 0.05.", COUNT, 5)
     first_seed: int | None = option(WHAT, "The others follow it.", NATURAL, 0)
     kimg: float | None = option(WHAT, "Length of each run.", POSITIVE, 500.0)
@@ -42,9 +43,12 @@ class ComparisonOptions(GivenOptions):
     dlr: float | None = option(WHAT, "Learning rate of D for losses without one.", POSITIVE)
 
     tune: bool | None = option(
-        TUNING, "First search the learning rate of every loss, with the same effort for each.", bool, False)
+        TUNING, "First search learning rate and R1 weight of every loss, with the same effort for each.", bool, False)
     tune_rates: tuple[float, ...] | None = option(
         TUNING, "The rates that are tried.", NumberList(POSITIVE), (0.000625, 0.00125, 0.0025, 0.005), unit="LIST")
+    tune_gammas: tuple[float, ...] | None = option(
+        TUNING, "The R1 weights that are tried with each, as factors of train.py's; 1 leaves it alone.",
+        NumberList(POSITIVE), (0.2, 1.0, 5.0), unit="LIST")
     tune_seeds: int | None = option(TUNING, "Seeds of each trial.", COUNT, 2)
     tune_kimg: float | None = option(TUNING, "Length of a trial.", POSITIVE, unset="--kimg / 5")
 

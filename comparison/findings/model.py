@@ -136,9 +136,10 @@ class Counts:
 
 @dataclass(frozen=True)
 class Trial:
-    """One learning rate of the search: the mean final value over the seeds that did not diverge."""
+    """One point of the search: the mean final value over the seeds that did not diverge. None was not searched."""
 
-    rate: float
+    rate: float | None
+    gamma: float | None
     mean: float | None
     diverged: int
     chosen: bool = False
@@ -146,13 +147,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class Search:
-    """The search for learning rates: trials and chosen rates by the losses' keys."""
+    """The search for learning rates and R1 weights: trials and what was chosen, by the losses' keys."""
 
     metric: str | None
     kimg: float
     seeds: list[int]
     trials: dict[str, list[Trial]]
     rates: dict[str, float]
+    gammas: dict[str, float]
     notes: list[str]
 
 

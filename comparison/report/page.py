@@ -170,7 +170,7 @@ def _tuning_section(results: Results) -> str:
         return ""
     rows = [
         tables.label(loss.key, loss.label)
-        + f"<td>{number(trial.rate)}</td>"
+        + "".join(f"<td>{'' if value is None else number(value)}</td>" for value in (trial.rate, trial.gamma))
         + tables.cell(trial.mean)
         + f"<td>{trial.diverged}</td><td>{'chosen' if trial.chosen else ''}</td>"
         for loss in results.losses
@@ -178,9 +178,10 @@ def _tuning_section(results: Results) -> str:
     ]
     seeds = ", ".join(map(str, tuning.seeds))
     caption = f"Final {tuning.metric} after {tuning.kimg:g} kimg, mean over seeds {seeds}"
-    body = tables.table(caption, ["loss", "learning rate", tuning.metric, "diverged", ""], rows, "tuning")
+    body = tables.table(caption, ["loss", "learning rate", "R1 weight", tuning.metric, "diverged", ""], rows, "tuning")
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in tuning.notes)
-    return f'<section aria-labelledby="h-tune"><h2 id="h-tune">Learning rates</h2>{body}{notes}</section>'
+    title = "Learning rates and R1 weights"
+    return f'<section aria-labelledby="h-tune"><h2 id="h-tune">{title}</h2>{body}{notes}</section>'
 
 
 def _settings(results: Results) -> str:

@@ -15,11 +15,16 @@ CHANGEABLE = ("losses", "seeds", "tuned")  # what may grow between two calls on 
 
 @dataclass(frozen=True)
 class Tuning:
-    """The search for learning rates: every loss gets the same rates, seeds and length."""
+    """The search for learning rates and R1 weights: every loss gets the same of them, the same seeds and length.
+
+    Attributes:
+        gammas: R1 weights to combine with every rate; none leaves them as they are.
+    """
 
     rates: tuple[float, ...]
     seeds: tuple[int, ...]
     kimg: float
+    gammas: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,5 +124,5 @@ def _show(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(map(str, value)) or "none"
     if isinstance(value, Tuning):
-        return f"rates {_show(value.rates)} over {value.kimg:g} kimg"
+        return f"rates {_show(value.rates)} and R1 weights {_show(value.gammas)} over {value.kimg:g} kimg"
     return "none" if value is None else str(value)

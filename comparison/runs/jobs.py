@@ -4,7 +4,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from comparison.runs.design import Design
+from comparison.runs.design import Design, Tuning
 from comparison.runs.losses import LossSpec
 from training.run_dir import RunDir
 
@@ -39,13 +39,38 @@ def run_folder(outdir: Path, loss: LossSpec, seed: int) -> Path:
     return outdir / "runs" / f"{loss.key}-seed{seed}"
 
 
-def trial_folder(outdir: Path, loss: LossSpec, rate: float, seed: int) -> Path:
-    """The run directory of one trial of the search for learning rates."""
-    return outdir / "tuning" / f"{loss.key}-lr{rate:g}-seed{seed}"
+@dataclass(frozen=True)
+class Point:
+    """A learning rate of both networks and an R1 weight to try; None is what the loss itself or train.py says."""
+
+    rate: float | None
+    gamma: float | None
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """As settings of a loss."""
+        values = {"glr": self.rate, "dlr": self.rate, "gamma": self.gamma}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def points(tuning: Tuning, loss: LossSpec) -> list[Point]:
+    """What is tried for a loss: every rate with every R1 weight, save of what it names itself."""
+    named = dict(loss.settings).keys()
+    rates = (None,) if {"glr", "dlr"} & named else tuning.rates
+    gammas = (None,) if "gamma" in named else tuning.gammas or (None,)
+    tried = [Point(rate, gamma) for rate in rates for gamma in gammas]
+    return [point for point in tried if point.settings]
+
+
+def trial_folder(outdir: Path, loss: LossSpec, point: Point, seed: int) -> Path:
+    """The run directory of one trial of the search."""
+    parts = [f"lr{point.rate:g}"] if point.rate is not None else []
+    parts += [f"gamma{point.gamma:g}"] if point.gamma is not None else []
+    return outdir / "tuning" / "-".join([loss.key, *parts, f"seed{seed}"])
 
 
 def job_of(outdir: Path, design: Design, loss: LossSpec, seed: int) -> Job:
-    """The run of one loss and seed, with the learning rates that were found for its loss."""
+    """The run of one loss and seed, with the settings that were found for its loss."""
     folder = run_folder(outdir, loss, seed)
     tuned = loss.having(**design.tuned.get(loss.key, {}))
     flags = _train_flags(design, tuned, seed, folder, design.kimg, design.evaluations)
@@ -58,21 +83,16 @@ def jobs_of(outdir: Path, design: Design) -> list[Job]:
 
 
 def trial_jobs(outdir: Path, design: Design) -> list[Job]:
-    """A trial for each loss that is searched, rate and seed, evaluated at its end."""
+    """A trial for each loss, point and seed, evaluated at its end."""
     assert design.tuning is not None
     jobs, kimg = [], design.tuning.kimg
-    for loss in searched(design):
-        for rate in design.tuning.rates:
+    for loss in design.losses:
+        for point in points(design.tuning, loss):
             for seed in design.tuning.seeds:
-                folder = trial_folder(outdir, loss, rate, seed)
-                flags = _train_flags(design, loss.having(glr=rate, dlr=rate), seed, folder, kimg, evaluations=1)
+                folder = trial_folder(outdir, loss, point, seed)
+                flags = _train_flags(design, loss.having(**point.settings), seed, folder, kimg, evaluations=1)
                 jobs.append(Job(f"tuning {folder.name}", folder, flags, kimg))
     return jobs
-
-
-def searched(design: Design) -> list[LossSpec]:
-    """The losses whose learning rates are searched for: those that name none."""
-    return [loss for loss in design.losses if not {"glr", "dlr"} & dict(loss.settings).keys()]
 
 
 def _train_flags(design: Design, loss: LossSpec, seed: int, folder: Path, kimg: float, evaluations: int) -> list[str]:

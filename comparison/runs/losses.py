@@ -7,7 +7,8 @@ from dnnlib import UserError
 from rooted import AdversarialLoss, adversarial_loss, parse_adversarial_loss
 from rooted.players import PlayerLoss, number, parse_number
 
-SETTINGS = {"glr": float, "dlr": float, "gamma": float}
+SETTINGS = {"glr": float, "dlr": float, "gamma": float, "gamma-scale": str, "r2-gamma": float, "lecam": float,
+            "aug": str, "p": float, "augpipe": str}  # fmt: skip
 """Options of train.py that may differ from loss to loss."""
 
 MOST = 200  # losses of a comparison; more is a slip of the hand
@@ -27,8 +28,9 @@ class LossSpec:
 
     @property
     def key(self) -> str:
-        """A name fit for folders and files: `ce`, `rlo-k2-convex`, with the settings where they are given."""
-        return "-".join([self.loss.describe(), *(f"{name}{_shown(value)}" for name, value in self.settings)])
+        """A name fit for folders and files: `ce`, `rlo-k2-convex`, `ce-lecam3e-07`, `ce-apa`."""
+        named = (_shown(v) if name in ("aug", "augpipe") else f"{name}{_shown(v)}" for name, v in self.settings)
+        return "-".join([self.loss.describe(), *named])
 
     @property
     def label(self) -> str:

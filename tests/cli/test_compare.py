@@ -116,14 +116,31 @@ def test_report_only_and_print_commands(killed):
 
 def test_learning_rate_search_as_commands(tmp_path):
     result = invoke(f"--outdir={tmp_path}", "--losses=ce,rlo:k=2:glr=0.001:dlr=0.001", "--seeds=2", "--kimg=10",
-                    "--metrics=swd50", "--tune", "--tune-rates=0.001,0.004", "--print-commands")  # fmt: skip
+                    "--metrics=swd50", "--tune", "--tune-rates=0.001,0.004", "--tune-gammas=1",
+                    "--print-commands")  # fmt: skip
     assert result.exit_code == 0, result.stderr
     lines = result.stdout.splitlines()
     assert len(lines) == 2 * 2  # two rates, two seeds; the loss that names its rates is not searched
+    assert not any("--gamma" in line for line in lines)
     assert all("--kimg=2 " in line and "--loss=ce" in line for line in lines)
     assert sum("--glr=0.004 --dlr=0.004" in line for line in lines) == 2
     assert not any("--seed=0 " in line or "--seed=1 " in line for line in lines)
     assert "trials of --tune" in result.stderr
+
+
+def test_r1_weights_are_searched_with_the_rates_as_factors_of_the_configurations(tmp_path):
+    arguments = [f"--outdir={tmp_path}", "--losses=ce,rlo:k=1.2:gamma=3,ce:lecam=3e-7", "--seeds=1", "--kimg=10",
+                 "--metrics=swd50", "--tune", "--tune-rates=0.001,0.004", "--tune-seeds=1", "--tune-gammas=0.5,1,4",
+                 "--print-commands"]  # fmt: skip
+    result = invoke(*arguments, "--", "--gamma=0.2")
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert len(lines) == 2 * 3 + 2 + 2 * 3
+    assert [sum(f"--gamma={gamma} " in line for line in lines) for gamma in (0.1, 0.2, 0.8, 3)] == [4, 4 + 10, 4, 2]
+    assert "warning: loss rlo-k1.2-bounded: a generator that leaves the data" in result.stderr
+    again = invoke(*arguments, "--tune-gammas=0.5,1", "--", "--gamma=0.2")
+    assert again.exit_code == 2
+    assert "R1 weights 0.1,0.2,0.8 over 2 kimg, not" in again.stderr
 
 
 @pytest.mark.parametrize(
@@ -134,6 +151,12 @@ def test_learning_rate_search_as_commands(tmp_path):
         (["--metrics=fud50k"], "fud50k"),
         (["--report-only"], "holds no comparison"),
         (["--tune", "--tune-rates=fast"], "'--tune-rates': 'fast' is not a valid number"),
+        (["--tune", "--tune-gammas=0"], "--tune-gammas"),
+        (["--losses=ce,ce:lecam=-1"], "--lecam"),
+        (["--losses=ce,ce:augpipe=blur"], "--augpipe"),
+        (["--losses=ce,ce:pair:saturating"], "pair has no saturating game"),
+        (["--losses=ce,alpha=0.7:k=2"], "leave k or alpha out"),
+        (["--", "--pair"], "--pair after -- is set by compare.py itself"),
         (["--tune", "--metrics=none"], "--tune needs a metric"),
         (["--", "--seed=3"], "--seed after -- is set by compare.py itself"),
         (["--reach=far"], "'--reach': 'far' is not a valid number"),

@@ -39,6 +39,19 @@ def test_a_loss_for_each_player_alpha_and_pairs():
     assert [loss.is_reference for loss in losses] == [True, False, False, False, False, False, True]
 
 
+def test_baselines_are_settings_of_a_loss():
+    losses = parse_losses("ce,ce:lecam=3e-7,ce:augpipe=diffaug,ce:aug=apa,rlo:k=2:gamma-scale=alpha:r2-gamma=1")
+    assert [loss.key for loss in losses] == [
+        "ce", "ce-lecam3e-07", "ce-diffaug", "ce-apa", "rlo-k2-bounded-gamma-scalealpha-r2-gamma1",
+    ]  # fmt: skip
+    assert losses[1].label == "CE (lecam 3e-07)"
+    assert losses[1].train_flags() == ["--loss=ce", "--lecam=3e-07"]
+    assert losses[4].train_flags()[-2:] == ["--gamma-scale=alpha", "--r2-gamma=1"]
+    assert [loss.is_reference for loss in losses] == [True, False, False, False, False]
+    for loss in losses:
+        assert LossSpec.from_dict(json.loads(json.dumps(loss.to_dict()))) == loss
+
+
 @pytest.mark.parametrize("text", ["ce", "alpha=0.7:g=ce:glr=0.01", "rlo:k=3:saturating", "ce:pair:gamma=2"])
 def test_records_restore_a_loss(text):
     (loss,) = parse_losses(text)
