@@ -111,3 +111,19 @@ def test_five_kills_change_nothing(request, tmp_path, options, uninterrupted):
     assert differences(run_dir, whole) == []
     finished = json.loads((run_dir / "finished.json").read_text())
     assert finished["kimg"] == 0.12
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "extra",
+    ["--alpha=0.7", "--g-loss=alpha=0.7", "--pair", "--r2-gamma=1", "--lecam=0.01", "--alpha=2 --gamma-scale=alpha",
+     "--aug=fixed --augpipe=diffaug", "--aug=apa --apa-target=0"],
+)  # fmt: skip
+def test_two_kills_change_nothing_with_each_option(tmp_path, extra):
+    own = extra.split()
+    options = tuple(option for option in TINY if "--aug" not in extra or option not in ("--ada-kimg=0.5", "--target=0"))
+    finish(tmp_path / "whole", (*options, *own))
+    for in_a_save in (True, False):
+        kill(tmp_path / "killed", 0.05, in_a_save, (*options, *own))
+    finish(tmp_path / "killed", (*options, *own))
+    assert differences(tmp_path / "killed", tmp_path / "whole") == []

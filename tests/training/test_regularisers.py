@@ -254,6 +254,7 @@ def test_a_run_without_r1_but_with_r2_has_its_phase(tiny):
         ({"augpipe": "diffaug", "aug": "fixed"}, "fixed", 1.0),
         ({"augpipe": "diffaug", "aug": "fixed", "p": 0.4}, "fixed", 0.4),
         ({"augpipe": "diffaug", "aug": "ada"}, "ada", 0.0),
+        ({"augpipe": "diffaug", "target": 0.5}, "ada", 0.0),
         ({"aug": "apa"}, "apa", 0.0),
     ],
 )

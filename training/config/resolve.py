@@ -158,7 +158,8 @@ def _check_discriminator_is_trained(chosen: TrainingOptions) -> None:
 
 def _augmentation(given: TrainingOptions, chosen: TrainingOptions) -> TrainingOptions:
     """The options with mode, probability and target of the augmentation that they mean together."""
-    if chosen.augpipe == "diffaug" and given.aug is None:
+    steered = any(getattr(given, name) is not None for name in ("aug", "target", "p_max", "ada_kimg"))
+    if chosen.augpipe == "diffaug" and not steered:
         chosen = dataclasses.replace(chosen, aug="fixed")
     if chosen.aug == "fixed" and chosen.p is None:
         if chosen.augpipe != "diffaug":
