@@ -1,6 +1,8 @@
-"""`python -m training.convert SOURCE DESTINATION`: see `training.snapshot.convert`."""
+"""`python -m training.convert SOURCE DESTINATION`, and its functions: see `training.snapshot.convert`."""
 
-from training.snapshot.convert import main
+from training.snapshot.convert import load_rosinality, main, save_rosinality
+
+__all__ = ["load_rosinality", "main", "save_rosinality"]
 
 if __name__ == "__main__":
     main()

@@ -16,6 +16,7 @@ import torch
 
 from dnnlib import UserError, atomic_write, first_line
 from dnnlib.cli import Command, Number, door
+from training.networks import Generator
 from training.snapshot.build import build_network
 from training.snapshot.export_onnx import export_onnx
 from training.snapshot.load import find_network, is_torch_archive, load_snapshot
@@ -28,13 +29,15 @@ from training.snapshot.rosinality import (
 )
 
 _SUFFIXES = (".safetensors", ".pt", ".onnx")
+_MEAN_OF = 4096  # latents
 _LARGEST_MULTIPLE = 4  # of the file: some programs save a tensor under two names
 
 
 def load_rosinality(path: str | os.PathLike) -> Snapshot:
     """Networks from a checkpoint of rosinality/stylegan2-pytorch: CPU, float32, eval. No code in the file is run.
 
-    Optimizer states and arguments are left behind. The config has conv_clamp None, as that program does not clamp.
+    Where `latent_avg` is missing, w_avg is computed. Optimizer states and arguments are left behind. The config has
+    conv_clamp None, as that program does not clamp.
 
     Raises:
         UserError: the file cannot be read without running code, or is not in that layout.
@@ -62,7 +65,21 @@ def load_rosinality(path: str | os.PathLike) -> Snapshot:
                 discriminator_from_rosinality(state) if key == "d" else generator_from_rosinality(state, mean)
             )
             networks[name] = build_network(name, config, tensors, str(path))
-    return Snapshot(**networks, metadata={"class_names": None, "imported_from": "rosinality/stylegan2-pytorch"})
+    if mean is None:
+        for name in ("G", "G_ema"):
+            if networks[name] is not None:
+                networks[name].mapping.w_avg.copy_(_mean_of_w(networks[name]))
+    metadata = {"class_names": None, "imported_from": "rosinality/stylegan2-pytorch"}
+    if mean is None:
+        metadata["w_avg_of"] = _MEAN_OF
+    return Snapshot(**networks, metadata=metadata)
+
+
+@torch.no_grad()
+def _mean_of_w(G: Generator) -> torch.Tensor:
+    """The mean of w over `_MEAN_OF` latents, as that program computes it where it is not given."""
+    z = torch.randn(_MEAN_OF, G.z_dim, generator=torch.Generator().manual_seed(0))
+    return G.mapping(z)[:, 0].mean(dim=0)
 
 
 def _check_archive(path: str | os.PathLike) -> None:
@@ -148,6 +165,8 @@ def main(
         raise UserError(f"{destination}: the name must end in {', '.join(_SUFFIXES)} to say what to write")
     path = find_network(source, sha256=network_sha256)
     snapshot = load_rosinality(path) if is_torch_archive(path) else load_snapshot(path)
+    if count := snapshot.metadata.get("w_avg_of"):
+        click.echo(f"note: {path} has no latent_avg; the mean w was computed from {count} latents", err=True)
     if ema_only:
         snapshot = Snapshot(None, None, snapshot.generator, snapshot.metadata)
     if suffix == ".safetensors":

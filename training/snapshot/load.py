@@ -47,9 +47,22 @@ def load_snapshot(
         del data  # it is read again, instruction by instruction
         snapshot = _from_official(path)
     else:
-        raise UserError(f"{path_or_url} is neither a safetensors snapshot nor an official network pickle")
+        raise UserError(f"{path_or_url} is neither a safetensors snapshot nor an official network pickle{_kind(data)}")
     snapshot.hash = digest[:16]
     return snapshot
+
+
+def _kind(data: bytes) -> str:
+    """What a file without a network is, where its beginning tells; with what to do then."""
+    start = data[:512].lstrip().lower()
+    if start.startswith(b"version https://git-lfs"):
+        return ", but a Git LFS pointer: the file itself was not fetched; run `git lfs pull` or fetch it again"
+    if start.startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return ", but a web page: the download failed (a login, a quota, a wrong address); fetch the file again"
+    if not start:
+        return ", but empty: the download failed; fetch the file again"
+    known = {b"\x1f\x8b": "gzip", b"\x89png": "a PNG picture", b"\xff\xd8": "a JPEG picture", b"\x89hdf": "HDF5"}
+    return next((f", but {kind}" for begin, kind in known.items() if start.startswith(begin)), "")
 
 
 def find_network(location: str | os.PathLike, **options: Any) -> Path:

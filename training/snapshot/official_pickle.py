@@ -94,6 +94,11 @@ def load_official_pickle(path: str | os.PathLike) -> OfficialPickle:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
     except Refused as reason:
+        if "dnnlib.tflib" in str(reason):
+            raise UserError(
+                f"{path} holds networks of the TensorFlow versions of StyleGAN, which are not read; "
+                "`legacy.py --source=OLD.pkl --dest=NEW.pkl` of stylegan2-ada-pytorch makes a file that is"
+            ) from reason
         raise UserError(
             f"{path} was refused and nothing in it was executed: {reason}; only network pickles of "
             "stylegan2-ada-pytorch and of stylegan3's stylegan2 configuration are read"

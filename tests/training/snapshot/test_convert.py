@@ -5,6 +5,7 @@ program computes them), so that equal pictures mean that the converted weights a
 """
 
 import argparse
+import copy
 import math
 import sys
 
@@ -176,7 +177,7 @@ def test_training_checkpoints_with_optimizers_and_arguments(tmp_path, networks):
     torch.save(content, tmp_path / "b.pt", _use_new_zipfile_serialization=False)
     loaded = load_rosinality(tmp_path / "b.pt")
     assert loaded.D is None
-    assert loaded.G_ema.mapping.w_avg.count_nonzero() == 0
+    assert loaded.metadata["w_avg_of"] == 4096
 
 
 class Hostile:
@@ -331,3 +332,18 @@ def test_command_line_errors(tmp_path, networks):
         assert result.stderr.startswith("error: ")
         assert message in result.stderr
         assert not (tmp_path / destination).exists()
+
+
+def test_a_checkpoint_without_a_mean_gets_one(tmp_path, networks):
+    G = copy.deepcopy(networks.G_ema)
+    G.mapping.fc2.bias.add_(50)  # far from 0, as a trained mapping's mean can be
+    save_rosinality(tmp_path / "a.pt", Snapshot(None, None, G))
+    content = torch.load(tmp_path / "a.pt", weights_only=True)
+    del content["latent_avg"]
+    torch.save(content, tmp_path / "b.pt")
+    found = load_rosinality(tmp_path / "b.pt").generator.mapping.w_avg
+    z = torch.randn(4096, G.z_dim, generator=torch.Generator().manual_seed(3))
+    mean = G.mapping(z)[:, 0].mean(dim=0)
+    assert (found - mean).norm() < 0.1 * mean.norm()
+    result = CliRunner().invoke(main, [str(tmp_path / "b.pt"), str(tmp_path / "b.safetensors")])
+    assert "has no latent_avg; the mean w was computed" in result.stderr

@@ -268,3 +268,26 @@ def test_a_config_cannot_ask_for_memory_that_the_file_does_not_have():
     config = GeneratorConfig(img_resolution=8192, z_dim=1 << 16, w_dim=1 << 16, channel_max=1 << 16).to_dict()
     with pytest.raises(UserError, match="is missing"):  # the whole network would take more than 100 GiB
         build_network("G", config, {}, "file")
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 381624121\n", "a Git LFS pointer"),
+        (b"\n<!DOCTYPE html><html><title>Quota exceeded</title></html>", "a web page"),
+        (b"", "empty"),
+        (b"\x89PNG\r\n\x1a\n", "a PNG picture"),
+        (b"\x1f\x8b\x08", "gzip"),
+    ],
+)
+def test_what_is_no_network_is_named(tmp_path, content, what):
+    (tmp_path / "net.pkl").write_bytes(content)
+    with pytest.raises(UserError, match=f"net.pkl is neither .*, but {what}"):
+        load_snapshot(tmp_path / "net.pkl")
+
+
+def test_networks_of_tensorflow_are_named(tmp_path):
+    # PROTO 2, the global dnnlib.tflib.network.Network, STOP
+    (tmp_path / "tf.pkl").write_bytes(b"\x80\x02cdnnlib.tflib.network\nNetwork\n)\x81.")
+    with pytest.raises(UserError, match=r"TensorFlow versions of StyleGAN.*legacy\.py"):
+        load_snapshot(tmp_path / "tf.pkl")
