@@ -1,12 +1,14 @@
 """Files that survive: written beside their place, flushed to the disk, then renamed."""
 
 import contextlib
+import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 
 from dnnlib.errors import UserError, WriteError
 
@@ -42,6 +44,30 @@ def atomic_write(path: str | os.PathLike, mode: str = "wb") -> Iterator[IO]:
                 f"cannot write {path}: {error.strerror}; the previous file, if any, is untouched"
             ) from error
         raise
+
+
+def open_regular(path: str | os.PathLike) -> BinaryIO:
+    """Open a regular file, or a link to one, for reading.
+
+    Raises:
+        OSError: it cannot be read, or is a pipe (which would wait for ever) or a device (which may never end).
+    """
+    kind = os.stat(path).st_mode
+    if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return open(path, "rb")
+
+
+def read_regular(path: str | os.PathLike, most: int) -> bytes:
+    """The bytes of a regular file.
+
+    Raises:
+        OSError: as `open_regular`, or the file has more than `most` bytes.
+    """
+    with open_regular(path) as stream:
+        if os.fstat(stream.fileno()).st_size > most:
+            raise OSError(errno.EFBIG, f"it has more than {most} bytes", str(path))
+        return stream.read()
 
 
 def make_folder(path: str | os.PathLike, argument: str) -> Path:

@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from dnnlib.errors import UserError, WriteError
-from dnnlib.files import atomic_write
+from dnnlib.files import atomic_write, read_regular
+
+MOST_BYTES = 1 << 26
+"""Of a file with one value."""
 
 
 def strict(value: Any) -> Any:
@@ -51,10 +54,10 @@ def read_json(path: str | os.PathLike) -> Any:
     """The value in a file.
 
     Raises:
-        UserError: no such file, unreadable, or not JSON.
+        UserError: no such file, unreadable, larger than `MOST_BYTES`, or not JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(read_regular(path, MOST_BYTES).decode("utf-8"))
     except RecursionError as error:
         raise UserError(f"cannot read {path} (it is nested too deeply)") from error
     except (OSError, ValueError) as error:

@@ -9,7 +9,11 @@ import safetensors.torch
 import torch
 
 from dnnlib import UserError, first_line
+from dnnlib.files import read_regular
 from dnnlib.seeds import check_seed
+from torch_utils.arrays import ARRAY_ERRORS, read_arrays
+
+_MOST_NOISE_BYTES = 1 << 28
 
 
 def latents_from_seeds(seeds: Sequence[int], z_dim: int) -> torch.Tensor:
@@ -83,18 +87,19 @@ def load_projected(projected_w: str | os.PathLike, num_ws: int, w_dim: int) -> t
         UserError: the file cannot be read, has no array `w`, or one of another shape or with non-finite numbers.
     """
     try:
-        with np.load(projected_w, allow_pickle=False) as content:
-            w = content["w"] if isinstance(content, np.lib.npyio.NpzFile) and "w" in content.files else None
-    except Exception as error:  # of a damaged file, whatever zipfile, zlib or the parser of NumPy's headers meets
+        w = read_arrays(projected_w, ("w",)).get("w")
+    except ARRAY_ERRORS as error:
         raise UserError(f"`projected_w`: {projected_w} cannot be read as an .npz file ({first_line(error)})") from error
-    if not isinstance(w, np.ndarray):  # another file of that name comes as bytes
+    if w is None:
         raise UserError(f"`projected_w`: {projected_w} has no array named 'w'; projector.py writes such files")
     expected = f"[N, {num_ws}, {w_dim}]"
     if w.ndim != 3 or w.shape[1:] != (num_ws, w_dim) or not len(w):
         raise UserError(f"`projected_w`: {projected_w} holds w of shape {list(w.shape)}; this network takes {expected}")
-    if w.dtype.kind != "f" or not np.isfinite(w).all():
+    with np.errstate(over="ignore"):
+        ws = w.astype(np.float32) if w.dtype.kind == "f" else None
+    if ws is None or not np.isfinite(ws).all():
         raise UserError(f"`projected_w`: {projected_w} holds w with values that are not finite numbers")
-    return torch.from_numpy(w.astype(np.float32))
+    return torch.from_numpy(ws)
 
 
 def load_noise(projected_noise: str | os.PathLike, G: torch.nn.Module) -> None:
@@ -104,15 +109,17 @@ def load_noise(projected_noise: str | os.PathLike, G: torch.nn.Module) -> None:
         UserError: the file cannot be read, or its maps are not those of this network.
     """
     try:
-        maps = safetensors.torch.load_file(projected_noise)
-    except (OSError, safetensors.SafetensorError) as error:
+        maps = safetensors.torch.load(read_regular(projected_noise, _MOST_NOISE_BYTES))
+    except (OSError, ValueError, LookupError, safetensors.SafetensorError) as error:
         raise UserError(
-            f"`projected_noise`: {projected_noise} cannot be read as a safetensors file ({error})"
+            f"`projected_noise`: {projected_noise} cannot be read as a safetensors file ({first_line(error)})"
         ) from error
     buffers = {name: buffer for name, buffer in G.named_buffers() if name.endswith("noise_const")}
     if {name: t.shape for name, t in maps.items()} != {name: b.shape for name, b in buffers.items()}:
         raise UserError(
             f"`projected_noise`: {projected_noise} does not hold the noise maps of this network; take projector.py's"
         )
+    if not all(t.is_floating_point() and t.isfinite().all() for t in maps.values()):
+        raise UserError(f"`projected_noise`: {projected_noise} holds values that are not finite numbers")
     for name, buffer in buffers.items():
         buffer.copy_(maps[name])

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from dnnlib import UserError
+from dnnlib.files import read_regular
+from torch_utils.pictures import DECODE_ERRORS, MOST_BYTES, open_picture, picture_suffixes, why_unreadable
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
@@ -28,15 +30,14 @@ def find_targets(paths: Sequence[str | os.PathLike]) -> list[Target]:
     Raises:
         UserError: no such file or folder, or a folder without pictures.
     """
-    Image.init()
     files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            found = sorted(file for file in path.iterdir() if file.suffix.lower() in Image.EXTENSION)
+            found = sorted(file for file in path.iterdir() if file.suffix.lower() in picture_suffixes())
             if not found:
                 raise UserError(f"`targets`={path}: the folder holds no pictures")
             files += found
-        elif path.is_file():
+        elif path.exists():
             files.append(path)
         else:
             raise UserError(f"`targets`={path}: there is no such file or folder")
@@ -57,10 +58,12 @@ def load_target(path: str | os.PathLike, channels: int, resolution: int) -> torc
         UserError: unreadable.
     """
     try:
-        with Image.open(path) as picture:
+        with open_picture(read_regular(path, MOST_BYTES)) as picture:
             picture = ImageOps.exif_transpose(picture).convert(MODES[channels])
-    except (OSError, UnidentifiedImageError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"`targets`={path} cannot be read as a picture ({error}); convert it to PNG or JPEG") from error
+    except DECODE_ERRORS as error:
+        raise UserError(
+            f"`targets`={path} cannot be read as a picture ({why_unreadable(error)}); convert it to PNG or JPEG"
+        ) from error
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     picture = picture.crop((left, top, left + side, top + side))

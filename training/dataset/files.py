@@ -3,17 +3,16 @@
 import contextlib
 import os
 import re
-import struct
 import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
-
-from PIL import Image
 
 from dnnlib import UserError
+from dnnlib.archives import ZIP_ERRORS, read_entry, read_head
+from dnnlib.files import open_regular, read_regular
+from torch_utils.pictures import MOST_BYTES, picture_suffixes
 
 DATASET_JSON = "dataset.json"
 
@@ -23,21 +22,17 @@ class FolderFiles:
 
     def __init__(self, path: Path):
         self.path = path
-        found = [
-            Path(folder, file).relative_to(path).as_posix() for folder, _, files in os.walk(path) for file in files
-        ]
-        self.names = sorted(name for name in found if not is_clutter(name))
+        self.names = sorted(_walk(path))
 
-    @contextlib.contextmanager
-    def open(self, name: str) -> Iterator[BinaryIO]:
-        """Open one file for reading, as a context. Raises UserError if it is gone or may not be read."""
-        with _reading(self.path, name), (self.path / name).open("rb") as stream:
-            yield stream
+    def head(self, name: str, size: int) -> bytes:
+        """Return the first `size` bytes of one file. Raises UserError as `read` does."""
+        with _reading(self.path, name), open_regular(self.path / name) as stream:
+            return stream.read(size)
 
-    def read(self, name: str) -> bytes:
-        """Return the bytes of one file. Raises UserError if it is gone or may not be read."""
+    def read(self, name: str, most: int = MOST_BYTES) -> bytes:
+        """Return the bytes of one file. Raises UserError if it is gone, larger than `most`, or may not be read."""
         with _reading(self.path, name):
-            return (self.path / name).read_bytes()
+            return read_regular(self.path / name, most)
 
     def checksum(self, name: str) -> tuple[int, int]:
         """Return size and CRC-32 of one file (the same numbers that a zip of it would store)."""
@@ -64,23 +59,22 @@ class ZipFiles:
             if self._handle is None or self._owner != os.getpid():
                 try:
                     self._handle = zipfile.ZipFile(self.path)
-                except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
+                except ZIP_ERRORS as error:
                     raise UserError(
-                        f"{self.path} is not a readable zip ({error}); download or make it again"
+                        f"{self.path} is not a readable zip ({_reason(error)}); download or make it again"
                     ) from error
                 self._owner = os.getpid()
             return self._handle
 
-    @contextlib.contextmanager
-    def open(self, name: str) -> Iterator[BinaryIO]:
-        """Open one file for reading, as a context. Raises UserError if it is damaged or encrypted."""
-        with _reading(self.path, name), self._zip().open(name) as stream:
-            yield stream
-
-    def read(self, name: str) -> bytes:
-        """Return the bytes of one file. Raises UserError if it is damaged or encrypted."""
+    def head(self, name: str, size: int) -> bytes:
+        """Return the first `size` bytes of one file. Raises UserError as `read` does."""
         with _reading(self.path, name):
-            return self._zip().read(name)
+            return read_head(self._zip(), name, size)
+
+    def read(self, name: str, most: int = MOST_BYTES) -> bytes:
+        """Return the bytes of one file. Raises UserError if it is damaged, encrypted, or unpacks to too much."""
+        with _reading(self.path, name):
+            return read_entry(self._zip(), name, most)
 
     def checksum(self, name: str) -> tuple[int, int]:
         """Return size and CRC-32 of one file, as the zip's directory states them."""
@@ -123,10 +117,31 @@ def is_clutter(name: str) -> bool:
 
 
 def image_names(names: list[str]) -> list[str]:
-    """Return those names whose extension belongs to a format that PIL reads, in their order."""
-    Image.init()
-    extensions = {extension for extension, name in Image.registered_extensions().items() if name in Image.OPEN}
-    return [name for name in names if PurePosixPath(name).suffix.lower() in extensions]
+    """Return those names whose extension belongs to a format that is read, in their order."""
+    suffixes = picture_suffixes()
+    return [name for name in names if PurePosixPath(name).suffix.lower() in suffixes]
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    """The files under a folder by their path from there, clutter left out; links to folders are not followed."""
+    waiting = [""]
+    while waiting:
+        inside = waiting.pop()
+        try:
+            with os.scandir(folder / inside) as entries:
+                for entry in entries:
+                    name = f"{inside}{entry.name}"
+                    if is_clutter(entry.name):
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(f"{name}/")
+                    elif not entry.is_dir():
+                        yield name
+        except OSError as error:
+            raise UserError(
+                f"{folder}: cannot read the folder {inside or '.'} ({_reason(error)}); "
+                "check its permissions, or move it away"
+            ) from error
 
 
 @contextlib.contextmanager
@@ -137,9 +152,14 @@ def _reading(path: Path, name: str) -> Iterator[None]:
         raise UserError(f"{path}: {name} is not there any more; put it back or make the data set again") from error
     except KeyError as error:
         raise UserError(f"{path} holds no file {name}; make the data set again") from error
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UserError(f"{path}: cannot read {name} ({reason}); download or make the data set again") from error
+    except ZIP_ERRORS as error:
+        raise UserError(
+            f"{path}: cannot read {name} ({_reason(error)}); download or make the data set again"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or f"{error}" or type(error).__name__
 
 
 def refuse_escape(path: Path, name: str) -> None:

@@ -1,13 +1,21 @@
 """Labels and other facts from a data set's `dataset.json`, with messages that name the line to fix."""
 
 import json
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from dnnlib import UserError
+from dnnlib.errors import printable
+
+MOST_JSON_BYTES = 1 << 27
+"""Of a `dataset.json` or table of labels: those of a million images."""
+MOST_CLASSES = 1 << 16
+_MOST_WIDE_LABELS = 1 << 26  # numbers in all labels together where they are longer than _WIDE
+_WIDE = 1 << 10
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+_DEEPEST_META = 32
 
 
 class MissingLabels(UserError):
@@ -33,6 +41,8 @@ class DatasetJson:
         self.labels = self._labels(content.get("labels"))
         self.classes = self._classes(content.get("classes"))
         self.meta: dict[str, Any] = {key: value for key, value in content.items() if key not in ("labels", "classes")}
+        if _is_deep(self.meta, _DEEPEST_META):
+            raise UserError(f"{where}: nested more than {_DEEPEST_META} deep; remove what is not labels or classes")
 
     def _labels(self, entries: Any) -> dict[str, int | list[float]] | None:
         if entries is None:
@@ -62,10 +72,10 @@ class DatasetJson:
     def _check_value(self, name: str, value: Any) -> None:
         if _is_number(value) and isinstance(value, int) and value >= 0:
             return
-        if isinstance(value, list) and value and all(_is_number(x) and math.isfinite(x) for x in value):
+        if isinstance(value, list) and value and all(is_label_number(x) for x in value):
             return
         raise UserError(
-            f"{self.place(name)}: the label of {name} is {json.dumps(value)}; "
+            f"{self.place(name)}: the label of {name} is {_shown(value)}; "
             "it must be a class number (0, 1, ...) or a list of finite numbers"
         )
 
@@ -108,14 +118,45 @@ class DatasetJson:
                 )
         if lengths[0]:
             return np.array(values, dtype=np.float32)
-        classes = np.array(values, dtype=np.int64)
-        if classes.max() >= 1 << 20:
-            raise UserError(
-                f"{self._where}: the class number {classes.max()} is too large; number the classes 0, 1, 2, ..."
-            )
-        one_hot = np.zeros((len(classes), classes.max() + 1), dtype=np.float32)
-        one_hot[np.arange(len(classes)), classes] = 1
-        return one_hot
+        return _one_hot(values, lambda i: f"{self.place(names[i])}: ")
+
+
+def _one_hot(classes: Sequence[int], place: Callable[[int], str]) -> np.ndarray:
+    """float32 [N, largest + 1]; `place` says where in the file the i-th class number is."""
+    largest = max(classes)
+    if largest >= MOST_CLASSES or (largest >= _WIDE and len(classes) * largest > _MOST_WIDE_LABELS):
+        raise UserError(
+            f"{place(list(classes).index(largest))}the class number {_shown(largest)} is too large for "
+            f"{len(classes)} images; number the classes 0, 1, 2, ..."
+        )
+    one_hot = np.zeros((len(classes), int(largest) + 1), dtype=np.float32)
+    one_hot[np.arange(len(classes)), np.asarray(classes, dtype=np.int64)] = 1
+    return one_hot
+
+
+def is_label_number(value: Any) -> bool:
+    """Whether a value is a number that float32 holds."""
+    return _is_number(value) and abs(value) <= _FLOAT32_MAX
+
+
+def _shown(value: Any) -> str:
+    try:
+        return printable(json.dumps(value), 80)
+    except RecursionError:
+        return "nested too deeply"
+
+
+def _is_deep(value: Any, most: int) -> bool:
+    """Whether lists and objects are nested more than `most` deep."""
+    level = [value]
+    for _ in range(most):
+        level = [
+            item
+            for value in level
+            if isinstance(value, dict | list)
+            for item in (value.values() if isinstance(value, dict) else value)
+        ]
+    return bool(level)
 
 
 def _is_number(value: Any) -> bool:
@@ -137,6 +178,8 @@ def _parse(text: str, where: str) -> Any:
         raise UserError(f"{where} line {error.lineno}: {_json_remedy(text, error)}") from error
     except RecursionError as error:
         raise UserError(f"{where}: not a dataset.json (nested too deeply)") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise UserError(f"{where}: a number in it is too long; labels are numbers that float32 holds") from error
 
 
 def _json_remedy(text: str, error: json.JSONDecodeError) -> str:
@@ -156,10 +199,13 @@ def label_rows(labels: np.ndarray | Sequence | None, count: int, name: str) -> n
     if len(values) != count:
         raise UserError(f"{name}: {len(values)} labels for {count} images; give one for each")
     if values.ndim == 2:
-        return values.astype(np.float32)
+        rows = values.astype(np.float32)
+        if not np.isfinite(rows).all():
+            raise UserError(f"{name}: labels must be finite in float32")
+        return rows
     if values.ndim != 1 or not np.issubdtype(values.dtype, np.integer) or values.min() < 0:
         raise UserError(f"{name}: labels must be class numbers 0, 1, ... [N] or vectors [N, label_dim]")
-    return np.eye(values.max() + 1, dtype=np.float32)[values]
+    return _one_hot(values.tolist(), lambda i: f"{name}: ")
 
 
 def class_names_of(names: list[str] | None, label_dim: int, where: str) -> list[str] | None:

@@ -11,7 +11,7 @@ from dnnlib import UserError
 from training.dataset.builtin_faces import BUILTIN_FACES, builtin_faces
 from training.dataset.files import DATASET_JSON, FolderFiles, ZipFiles, image_names, open_files
 from training.dataset.images import ArrayImages, FileImages, check_square
-from training.dataset.labels import DatasetJson, MissingLabels, class_names_of, label_rows
+from training.dataset.labels import MOST_JSON_BYTES, DatasetJson, MissingLabels, class_names_of, label_rows
 
 
 def open_source(path: str | os.PathLike | None, use_labels: bool) -> "FileSource | ArraySource":
@@ -45,7 +45,7 @@ class FileSource:
         self.path, self.name = str(path), path.stem
         content = None
         if DATASET_JSON in files.names:
-            content = DatasetJson(files.read(DATASET_JSON), f"{path}: {DATASET_JSON}")
+            content = DatasetJson(files.read(DATASET_JSON, MOST_JSON_BYTES), f"{path}: {DATASET_JSON}")
         self.meta = content.meta if content else {}
         self.labels, classes = np.zeros((len(self._names), 0), np.float32), None
         if use_labels:

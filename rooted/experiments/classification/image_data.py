@@ -1,17 +1,18 @@
 """Image classification sets as uint8 tensors in memory: CIFAR, Tiny-ImageNet, Food-101, folders, arrays of JPEGs."""
 
 import difflib
-import io
-import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from dnnlib import UserError
+from dnnlib.files import read_regular
+from torch_utils.arrays import ARRAY_ERRORS, read_arrays
+from torch_utils.pictures import DECODE_ERRORS, MOST_BYTES, open_picture, why_unreadable
 
 NAMED = {"cifar10": 32, "cifar100": 32, "food101": 224}
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
@@ -106,22 +107,19 @@ def _jpeg_arrays(path: Path, size: int, limit: int | None) -> tuple[ImageSet, Im
     sets = []
     needed = ["classes", *(f"{part}_{kind}" for part in ("train", "test") for kind in ("jpeg", "offsets", "labels"))]
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            missing = [name for name in needed if name not in arrays]
-            if missing:
-                raise UserError(f"--data={path}: no array {', '.join(missing)} in it; needed are {', '.join(needed)}")
-            classes = [str(name) for name in arrays["classes"]]
-            for part, most in (("train", limit), ("test", limit and max(limit // 5, 1))):
-                content, offsets = arrays[f"{part}_jpeg"], arrays[f"{part}_offsets"]
-                labels = arrays[f"{part}_labels"].astype(np.int64)
-                indices = chosen_indices(len(labels), most)
-                images = [
-                    decoded(Image.open(io.BytesIO(content[offsets[i] : offsets[i + 1]].tobytes())), size)
-                    for i in indices
-                ]
-                sets.append(ImageSet(torch.from_numpy(np.stack(images)), torch.from_numpy(labels[indices]), classes))
-    except (ValueError, OSError, EOFError, TypeError, IndexError, zipfile.BadZipFile) as error:
-        raise UserError(f"--data={path}: not a readable archive of JPEGs ({error})") from error
+        arrays = read_arrays(path, needed)
+        missing = [name for name in needed if name not in arrays]
+        if missing:
+            raise UserError(f"--data={path}: no array {', '.join(missing)} in it; needed are {', '.join(needed)}")
+        classes = [str(name) for name in arrays["classes"]]
+        for part, most in (("train", limit), ("test", limit and max(limit // 5, 1))):
+            content, offsets = arrays[f"{part}_jpeg"], arrays[f"{part}_offsets"]
+            labels = arrays[f"{part}_labels"].astype(np.int64)
+            indices = chosen_indices(len(labels), most)
+            images = [decoded(open_picture(content[offsets[i] : offsets[i + 1]].tobytes()), size) for i in indices]
+            sets.append(ImageSet(torch.from_numpy(np.stack(images)), torch.from_numpy(labels[indices]), classes))
+    except (*ARRAY_ERRORS, *DECODE_ERRORS) as error:
+        raise UserError(f"--data={path}: not a readable archive of JPEGs ({why_unreadable(error)})") from error
     return sets[0], sets[1]
 
 
@@ -147,7 +145,12 @@ def _labelled_files(folder: Path) -> list[tuple[Path, str]]:
     """Image files with the names of their classes; Tiny-ImageNet's val folder names them in a text file."""
     annotations = folder / "val_annotations.txt"
     if annotations.is_file():
-        lines = [line.split("\t") for line in annotations.read_text().splitlines()]
+        try:
+            lines = [line.split("\t") for line in read_regular(annotations, 1 << 26).decode().splitlines()]
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot read {annotations} ({error}); get the data set again") from error
+        if any(len(line) < 2 or "/" in line[0] for line in lines):
+            raise UserError(f"{annotations} has a line without file and class; get the data set again")
         return [(folder / "images" / line[0], line[1]) for line in lines]
     files = (file for file in sorted(folder.rglob("*")) if file.suffix.lower() in EXTENSIONS)
     return [(file, file.relative_to(folder).parts[0]) for file in files if file.parent != folder]
@@ -155,10 +158,10 @@ def _labelled_files(folder: Path) -> list[tuple[Path, str]]:
 
 def _open(file: Path, size: int) -> np.ndarray:
     try:
-        with Image.open(file) as image:
+        with open_picture(read_regular(file, MOST_BYTES)) as image:
             return decoded(image, size)
-    except (UnidentifiedImageError, OSError) as error:
-        raise UserError(f"{file} is not a readable image ({error}); remove or fix it") from error
+    except DECODE_ERRORS as error:
+        raise UserError(f"{file} is not a readable image ({why_unreadable(error)}); remove or fix it") from error
 
 
 def with_label_noise(labels: Tensor, share: float, classes: int, seed: int) -> Tensor:

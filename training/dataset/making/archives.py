@@ -3,11 +3,11 @@
 import functools
 import gzip
 import io
+import lzma
 import os
 import pickle
 import struct
 import tarfile
-import zipfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,17 @@ import numpy as np
 from PIL import Image
 
 from dnnlib import UserError
+from dnnlib.archives import ALWAYS_BYTES, MOST_RATIO
+from dnnlib.files import read_regular
+from torch_utils.arrays import ARRAY_ERRORS, read_arrays
 from training.dataset.builtin_faces import BUILTIN_FACES, builtin_faces
 from training.dataset.files import refuse_escape
+from training.dataset.making.image_files import TAR_ERRORS, members_of
 from training.dataset.making.source import Item, Source, one_line
 
 _CIFAR_BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
+_CIFAR_BATCH_BYTES, _CIFAR_FILES = 1 << 25, 100  # at most; a batch has 31,035,704 bytes
+_IDX_BYTES = 1 << 30
 _IDX_IMAGES, _IDX_LABELS = 0x803, 0x801
 
 
@@ -54,9 +60,13 @@ def from_cifar10(path: str | os.PathLike) -> Source:
     """
     try:
         with tarfile.open(path) as archive:
-            files = [member for member in archive.getmembers() if member.isfile()]
-            for member in files:
+            files = []
+            for member in members_of(archive, _CIFAR_BATCH_BYTES):
                 refuse_escape(Path(path), member.name)
+                if member.isfile():
+                    files.append(member)
+                if len(files) > _CIFAR_FILES:
+                    raise ValueError("too many files")
             members = {Path(member.name).name: member for member in files}
             missing = [name for name in _CIFAR_BATCHES if name not in members]
             if missing:
@@ -65,14 +75,18 @@ def from_cifar10(path: str | os.PathLike) -> Source:
             classes = None
             if "batches.meta" in members:
                 classes = _unpickle(archive.extractfile(members["batches.meta"]).read()).get("label_names")
-        images = np.concatenate([np.asarray(batch["data"], dtype=np.uint8).reshape(-1, 3, 32, 32) for batch in batches])
+        images = np.concatenate([_pixels(batch["data"]) for batch in batches])
         labels = [int(label) for batch in batches for label in batch["labels"]]
-    except (tarfile.TarError, OSError, EOFError, zlib.error, pickle.UnpicklingError) as error:
+    except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError, pickle.UnpicklingError) as error:
         raise UserError(
             f"`source`: {path} is not a readable CIFAR-10 archive ({one_line(error)}); download it again"
         ) from error
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
-        raise UserError(f"`source`: {path} is not CIFAR-10's Python version ({error!r}); download it again") from error
+    except (*TAR_ERRORS, TypeError, AttributeError) as error:
+        raise UserError(
+            f"`source`: {path} is not CIFAR-10's Python version ({type(error).__name__}); download it again"
+        ) from error
+    if not (isinstance(classes, list | None) and all(isinstance(name, str) for name in classes or ())):
+        raise UserError(f"`source`: {path} names its classes otherwise than CIFAR-10; download it again")
     if len(labels) != len(images):
         raise UserError(f"`source`: {path} has {len(labels)} labels for {len(images)} images; download it again")
     items = [
@@ -120,13 +134,21 @@ def from_jpeg_arrays(path: str | os.PathLike) -> Source:
         UserError: damaged, or other arrays.
     """
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            data, offsets = arrays["train_jpeg"], arrays["train_offsets"]
-            labels = arrays.get("train_labels")
-            classes = [str(name) for name in arrays["classes"]] if "classes" in arrays else None
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError, zlib.error) as error:
+        arrays = read_arrays(path, ("train_jpeg", "train_offsets", "train_labels", "classes"))
+        data, offsets, labels = arrays["train_jpeg"], arrays["train_offsets"], arrays.get("train_labels")
+        classes = [str(name) for name in arrays["classes"]] if "classes" in arrays else None
+    except ARRAY_ERRORS as error:
         raise UserError(f"`source`: {path} does not hold train_jpeg and train_offsets ({one_line(error)})") from error
-    if len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != len(data) or (np.diff(offsets) < 0).any():
+    for array, kinds in ((data, "u"), (offsets, "iu"), (labels, "iu")):
+        if array is not None and (array.ndim != 1 or array.dtype.kind not in kinds):
+            raise UserError(f"`source`: {path}: its arrays are not lists of integers; download the file again")
+    if (
+        data.dtype != np.uint8
+        or len(offsets) < 2
+        or offsets[0] != 0
+        or offsets[-1] != len(data)
+        or (np.diff(offsets) < 0).any()
+    ):
         raise UserError(f"`source`: {path}: train_offsets does not fit to train_jpeg; download the file again")
     if labels is not None and len(labels) != len(offsets) - 1:
         raise UserError(
@@ -152,6 +174,12 @@ def from_builtin_faces() -> Source:
     return Source(items, None, f"{len(items)} faces of scikit-image's lfw_subset ({BUILTIN_FACES})")
 
 
+def _pixels(data: Any) -> np.ndarray:
+    if not (isinstance(data, np.ndarray) and data.dtype == np.uint8):
+        raise TypeError("no array of bytes")
+    return data.reshape(-1, 3, 32, 32)
+
+
 def _colour(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
 
@@ -168,15 +196,26 @@ def _unpickle(data: bytes) -> dict:
 def _idx(path: Path, magic: int) -> np.ndarray:
     """Read an IDX file: magic number, sizes as big-endian int32, then uint8 values."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path, _IDX_BYTES)
         if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
+            data = _gunzip(data)
         dimensions = magic & 0xFF
         found, *shape = struct.unpack_from(f">{1 + dimensions}i", data)
-        if found != magic:
-            raise ValueError(f"magic number {found:#x}, not {magic:#x}")
+        if found != magic or min(shape) < 1:
+            raise ValueError(f"it begins with {found:#x} and sizes {shape}")
         return np.frombuffer(data, np.uint8, offset=4 * (1 + dimensions)).reshape(shape)
     except (OSError, EOFError, ValueError, zlib.error, struct.error) as error:
         raise UserError(
             f"`source`: {path} is not a readable MNIST file ({one_line(error)}); download it again"
         ) from error
+
+
+def _gunzip(data: bytes) -> bytes:
+    bound = max(ALWAYS_BYTES, MOST_RATIO * len(data))
+    unpacked = bytearray()
+    with gzip.open(io.BytesIO(data)) as stream:
+        while piece := stream.read(1 << 20):
+            unpacked += piece
+            if len(unpacked) > bound:
+                raise ValueError(f"it unpacks to more than {bound} bytes, from {len(data)}")
+    return bytes(unpacked)

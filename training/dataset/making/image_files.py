@@ -1,17 +1,49 @@
 """Sources that are image files: folders, zips, tars, and LMDB databases."""
 
 import functools
+import lzma
 import os
+import struct
 import tarfile
 import threading
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from dnnlib import UserError, renamed
+from torch_utils.pictures import MOST_BYTES
 from training.dataset.files import FolderFiles, ZipFiles, image_names, is_clutter, open_files, refuse_escape
 from training.dataset.making.labels import labels_of
 from training.dataset.making.source import Item, Problem, Source, one_line
 
 NO_LABEL = "no label"
+TAR_ERRORS = (
+    tarfile.TarError,
+    OSError,
+    EOFError,
+    ValueError,
+    LookupError,
+    OverflowError,
+    MemoryError,
+    RecursionError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+)
+"""What `tarfile` raises for damaged archives, depending on where the damage is."""
+
+
+def members_of(archive: tarfile.TarFile, most: int) -> Iterator[tarfile.TarInfo]:
+    """The members of a tar.
+
+    Raises:
+        one of `TAR_ERRORS`: damaged, or a member that claims more than `most` bytes (holes of sparse files count), or
+            fewer than none, which would lead back to where the reading came from.
+    """
+    for member in archive:
+        if not 0 <= member.size <= most:
+            raise ValueError(f"{member.name} claims {member.size} bytes")
+        yield member
 
 
 class TarFiles:
@@ -22,8 +54,8 @@ class TarFiles:
         self._lock = threading.Lock()
         try:
             self._tar = tarfile.open(path, "r:")  # noqa: SIM115  it stays open for reading
-            members = [member for member in self._tar.getmembers() if member.isfile()]
-        except (tarfile.TarError, OSError, EOFError) as error:
+            members = [member for member in members_of(self._tar, path.stat().st_size) if member.isfile()]
+        except TAR_ERRORS as error:
             raise UserError(
                 f"{path} is not a readable, uncompressed tar ({one_line(error)}); "
                 "download it again, or unpack it and give the folder"
@@ -33,12 +65,14 @@ class TarFiles:
         self._members = {member.name.removeprefix("./"): member for member in members}
         self.names = sorted(name for name in self._members if not is_clutter(name))
 
-    def read(self, name: str) -> bytes:
-        """Return the bytes of one file. Raises UserError if the tar is damaged."""
+    def read(self, name: str, most: int = MOST_BYTES) -> bytes:
+        """Return the bytes of one file. Raises UserError if the tar is damaged, or the file has more than `most`."""
+        if self._members[name].size > most:
+            raise UserError(f"{self.path}: {name} has more than {most} bytes; leave it out")
         try:
             with self._lock:
                 data = self._tar.extractfile(self._members[name]).read()
-        except (tarfile.TarError, OSError, EOFError) as error:
+        except TAR_ERRORS as error:
             raise UserError(f"{self.path}: cannot read {name} ({one_line(error)}); download the tar again") from error
         if len(data) != self._members[name].size:
             raise UserError(f"{self.path}: {name} is cut short; download the tar again")

@@ -3,14 +3,14 @@
 import csv
 import io
 import itertools
-import math
 import os
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from dnnlib import UserError
+from dnnlib.files import read_regular
 from training.dataset.files import DATASET_JSON, FolderFiles, ZipFiles
-from training.dataset.labels import DatasetJson
+from training.dataset.labels import MOST_CLASSES, MOST_JSON_BYTES, DatasetJson, is_label_number
 from training.dataset.making.source import Label
 
 LABELS_CSV = "labels.csv"
@@ -44,7 +44,13 @@ def labels_of(
         if how == "auto":
             return [None] * len(names), None
         raise UserError(f"`labels_from`=json: {where} has no labels; add them, or choose another `labels_from`")
-    content.label_array([name for name in names if name in content.labels])
+    known = [name for name in names if name in content.labels]
+    if not known:
+        raise UserError(
+            f"{where}: it labels none of the images (its first is {next(iter(content.labels))}, theirs {names[0]}); "
+            "correct its names, or leave it out with `labels_from`=none"
+        )
+    content.label_array(known)
     return [content.labels.get(name) for name in names], content.classes
 
 
@@ -75,14 +81,14 @@ def _common_length(folders: list[tuple[str, ...]]) -> int:
 def _text(files: FolderFiles | ZipFiles, labels_file: str | os.PathLike | None, default: str) -> tuple[bytes, str]:
     if labels_file is not None:
         try:
-            return Path(labels_file).read_bytes(), str(labels_file)
+            return read_regular(labels_file, MOST_JSON_BYTES), str(labels_file)
         except OSError as error:
             raise UserError(f"`labels_file`: cannot read {labels_file}: {error.strerror}; check the path") from error
     if default not in files.names:
         raise UserError(
             f"`labels_from`: there is no {default} in {files.path}; add one, or give its path with `labels_file`"
         )
-    return files.read(default), f"{files.path}: {default}"
+    return files.read(default, MOST_JSON_BYTES), f"{files.path}: {default}"
 
 
 def _from_csv(names: list[str], text: bytes, where: str) -> tuple[list[Label], list[str] | None]:
@@ -121,9 +127,13 @@ def _from_csv(names: list[str], text: bytes, where: str) -> tuple[list[Label], l
         return [vectors.get(name) for name in names], header
     single = {file: cells[0] for file, cells in table.items()}
     if all(value.isdecimal() for value in single.values()):
+        for file, value in single.items():
+            if len(value) > len(str(MOST_CLASSES)) or int(value) >= MOST_CLASSES:
+                raise UserError(f"{where}: the class number of {file} is too large; number the classes 0, 1, 2, ...")
         return [int(single[name]) if name in single else None for name in names], None
     classes = sorted(set(single.values()))
-    return [classes.index(single[name]) if name in single else None for name in names], classes
+    numbers = {name: number for number, name in enumerate(classes)}
+    return [numbers[single[name]] if name in single else None for name in names], classes
 
 
 def _numbers(cells: Sequence[str], where: str) -> list[float]:
@@ -133,6 +143,6 @@ def _numbers(cells: Sequence[str], where: str) -> list[float]:
         raise UserError(
             f"{where}: {error}; several columns must be numbers (one column may be a class name)"
         ) from error
-    if not all(math.isfinite(value) for value in values):
+    if not all(map(is_label_number, values)):
         raise UserError(f"{where}: the label is not finite; give finite numbers")
     return values

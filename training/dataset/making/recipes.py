@@ -113,7 +113,7 @@ def _dogs(image: tuple[Files, str], annotation: tuple[Files, str] | None, label:
         return
     try:
         size, boxes = parse_annotation(annotation[0].read(annotation[1]))
-    except (UserError, ValueError) as error:
+    except (UserError, ValueError, OverflowError) as error:
         yield Item(name, read, label, problem=Problem("unusable annotation", str(error)))
         return
     for number, box in enumerate(boxes, 1):

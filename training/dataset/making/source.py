@@ -1,13 +1,12 @@
 """What a data set is made from: items that open as PIL images, whatever they lie in."""
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
 
 from dnnlib import UserError
-from training.dataset.images import DECODE_ERRORS
+from torch_utils.pictures import DECODE_ERRORS, open_picture, why_unreadable
 
 Label = int | list[float] | None
 Box = tuple[int, int, int, int]
@@ -51,11 +50,11 @@ class Item:
             raise self.problem
         try:
             data = self.read()
-            return data if isinstance(data, Image.Image) else Image.open(io.BytesIO(data))
+            return data if isinstance(data, Image.Image) else open_picture(data)
         except UserError as error:
             raise Problem("unreadable", str(error)) from error
         except DECODE_ERRORS as error:
-            raise Problem("unreadable", one_line(error)) from error
+            raise Problem("unreadable", why_unreadable(error)) from error
 
     def header(self) -> tuple[Image.Image, tuple[int, int]]:
         """Open the image without decoding its pixels; return it with its (width, height) when turned upright.
@@ -70,7 +69,7 @@ class Item:
         try:
             rotated = image.getexif().get(_ORIENTATION) in _ROTATED
         except DECODE_ERRORS as error:
-            raise Problem("unreadable", one_line(error)) from error
+            raise Problem("unreadable", why_unreadable(error)) from error
         return image, (image.height, image.width) if rotated else image.size
 
     def load(self) -> Image.Image:
@@ -79,7 +78,7 @@ class Item:
         try:
             image.load()
         except DECODE_ERRORS as error:
-            raise Problem("unreadable", one_line(error)) from error
+            raise Problem("unreadable", why_unreadable(error)) from error
         return image
 
 
@@ -99,6 +98,4 @@ class Source:
 
 def one_line(error: Exception) -> str:
     """Return what an exception says, without line breaks."""
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "not an image format that PIL knows"
     return " ".join(str(error).split()) or type(error).__name__

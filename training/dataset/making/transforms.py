@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageOps
 
-from training.dataset.images import DECODE_ERRORS
+from torch_utils.pictures import DECODE_ERRORS
 from training.dataset.making.source import Box, Problem, one_line
 
 TOO_SMALL = "too small"

@@ -102,4 +102,5 @@ def dataset_json(labels: list[tuple[str, Label]] | None, classes: list[str] | No
     else:
         rows = ",\n".join(json.dumps([name, label], ensure_ascii=False) for name, label in labels)
         lines.insert(0, f'"labels": [\n{rows}\n]')
-    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+    text = "{\n" + ",\n".join(lines) + "\n}\n"
+    return text.encode(errors="backslashreplace")  # of names in other bytes than UTF-8, as JSON escapes them
