@@ -10,7 +10,7 @@ CONSTANTS = {"SELU_SCALE": 1.0507009873554805, "SELU_ALPHA": 1.6732632423543772,
 """Names in the formulas; above the last one PyTorch takes softplus(u) = u."""
 _FUNCTIONS: dict[str, Any] = {
     "exp": torch.exp, "expm1": torch.expm1, "log1p": torch.log1p, "sigmoid": torch.sigmoid, "tanh": torch.tanh,
-    "select": torch.where, **CONSTANTS,
+    "select": torch.where, **CONSTANTS, "__builtins__": {},
 }  # fmt: skip
 
 
