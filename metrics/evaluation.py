@@ -147,10 +147,17 @@ class _Evaluation:
         for metric, counts in available:
             started = time.time()
             inputs = metric.inputs(self._images, *counts)
-            numbers, intervals = world.main_only(lambda metric=metric, inputs=inputs: metric.results(inputs))
+            outcome = world.main_only(lambda metric=metric, inputs=inputs: metric.outcome(inputs))
             seconds = world.main_only(lambda started=started: time.time() - started + shared_seconds)
-            provenance = self._provenance(metric, *counts)
-            results[metric] = Result(metric.name, numbers, intervals, provenance, seconds, world.size)
+            results[metric] = Result(
+                metric.name,
+                outcome.numbers,
+                outcome.intervals,
+                {**self._provenance(metric, *counts), **outcome.facts},
+                seconds,
+                world.size,
+                picture=outcome.picture,
+            )
         world.barrier()
         return [
             results[metric]

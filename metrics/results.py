@@ -20,11 +20,12 @@ class Result:
     Attributes:
         metric: its name; with a detector file of the user the name carries the file's hash.
         results: the numbers by key; one key, the metric's name, for most metrics.
-        intervals: 95 % bootstrap intervals by the same keys, empty without `bootstrap`.
+        intervals: 95 % intervals by the same keys; empty without `bootstrap`, unless the metric has its own.
         provenance: data, detector, counts, seed and versions, as JSON values.
         total_time: seconds.
         num_gpus: number of processes.
         not_computed: why there are no numbers, None if there are.
+        picture: a PNG that belongs to the numbers, not part of the record.
     """
 
     metric: str
@@ -34,6 +35,7 @@ class Result:
     total_time: float = 0.0
     num_gpus: int = 1
     not_computed: str | None = None
+    picture: bytes | None = None
 
     def record(self, snapshot: str | None = None, num_gpus: int | None = None) -> dict[str, Any]:
         """The object of a line of `metric-<name>.jsonl`: the reference's keys, then where the numbers come from.

@@ -29,7 +29,7 @@ ALLOWED = {
 # The rooms of a package: each imports only rooms before it.
 ROOMS = {
     "comparison": ("runs", "findings", "report"),
-    "metrics": ("detectors", "features", "measures"),
+    "metrics": ("copying", "detectors", "features", "measures"),
     "training": ("options", "networks", "augment", "dataset", "run_dir", "snapshot", "config", "outputs"),
 }
 # The paper's experiments are programs of their own: they may use files and checkpoints of the project.

@@ -28,7 +28,7 @@ class CacheKey:
         preprocessing: how images are made ready for the detector (size, filter, scaling), in words.
         libraries: name and version of each library that the detector's code comes from.
         device: type of the device that computed them; those of a GPU differ from a CPU's in the last digits.
-        kind: "features" or "moments".
+        kind: "features", "moments", or what else was computed from them.
     """
 
     content_hash: str

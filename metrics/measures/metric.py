@@ -12,7 +12,7 @@ A name says what, of how many generated images, against which real ones:
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -38,6 +38,23 @@ Replicates = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What a metric gives.
+
+    Attributes:
+        numbers: by key.
+        intervals: of 95 %, by the same keys; those of a bootstrap unless the metric has its own.
+        facts: what else belongs into the record, as JSON values.
+        picture: a PNG that shows what the numbers are about, if there is one.
+    """
+
+    numbers: Numbers
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    picture: bytes | None = None
+
+
+@dataclass(frozen=True)
 class Metric(ABC):
     """What one name asks for. A subclass says how its names look, what it needs, and how its numbers are computed.
 
@@ -57,6 +74,7 @@ class Metric(ABC):
         default_count: where the name holds no count.
         most_real: the largest number of real images it takes, None for any.
         has_real_set, needs_generator: whether it compares with real images; whether stored images do not suffice.
+        only_set: the real set of all its names, which then have no suffix.
         keeps_generated, keeps_real: whether it needs the features themselves; otherwise it needs only their moments.
     """
 
@@ -77,6 +95,7 @@ class Metric(ABC):
     most_real: ClassVar[int | None] = None
     has_real_set: ClassVar[bool] = True
     needs_generator: ClassVar[bool] = False
+    only_set: ClassVar[RealSet | None] = None
     keeps_generated: ClassVar[bool] = True
     keeps_real: ClassVar[bool] = True
 
@@ -104,7 +123,7 @@ class Metric(ABC):
                 name,
                 parse_count(count) if count else cls.default_count,
                 detector or cls.home,
-                real_set if cls.has_real_set else None,
+                (cls.only_set or real_set) if cls.has_real_set else None,
                 **cls.own_parts(parts),
             )
         return None
@@ -116,7 +135,7 @@ class Metric(ABC):
 
     def full_name(self, space: str) -> str:
         """The name with count and real set spelt out; `space` is a detector's key, or the hash of a detector's file."""
-        suffix = "" if self.real_set in (None, "first") else f"_{self.real_set}"
+        suffix = "" if self.only_set or self.real_set in (None, "first") else f"_{self.real_set}"
         head = self.stem if space == self.home else f"{self.kind}_{space}_"
         return f"{head}{self.count_in_name()}{suffix}"
 
@@ -193,12 +212,12 @@ class Metric(ABC):
             statistics_device(settings.device),
         )
 
-    def results(self, inputs: Inputs) -> tuple[Numbers, dict[str, tuple[float, float]]]:
+    def outcome(self, inputs: Inputs) -> Outcome:
         """The numbers, and their intervals if `inputs.resamples` > 0."""
         numbers, replicates = self.numbers(inputs)
         if inputs.resamples == 0:
-            return numbers, {}
-        return numbers, {key: interval(numbers[key], values) for key, values in replicates.items()}
+            return Outcome(numbers)
+        return Outcome(numbers, {key: interval(numbers[key], values) for key, values in replicates.items()})
 
 
 def parse_count(text: str) -> int:

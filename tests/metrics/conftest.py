@@ -74,6 +74,20 @@ def make_images():
     return coloured_images
 
 
+def _textures(count: int, seed: int = 0, size: int = 32) -> np.ndarray:
+    """Uint8 RGB [count, 3, size, size]: different smooth shapes with fine structure, on one common layout."""
+    random = np.random.default_rng(seed)
+    small = torch.from_numpy(random.normal(size=(count, 3, size // 3, size // 3)))
+    fine = torch.nn.functional.interpolate(small, (size, size), mode="bicubic").numpy()
+    layout = 40 * np.sin(np.arange(size) / size * np.pi)
+    return (128 + 35 * fine + layout).clip(0, 255).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def textures():
+    return _textures
+
+
 @pytest.fixture
 def dataset() -> ImageDataset:
     """96 labelled images, mirrored."""

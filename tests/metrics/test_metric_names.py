@@ -111,6 +111,8 @@ def test_a_users_detector_is_in_the_name_and_the_name_is_never_fid(name, renamed
         ("dc", 900, "dc900_5_full"),
         ("is50k", 300, "is300"),
         ("swd2k", 300, "swd2k"),
+        ("copies", 300, "copies300"),
+        ("auth_lite2", 1_000, "auth_lite2_1k"),
     ],
 )
 def test_another_count_is_in_the_name(name, count, renamed):
@@ -128,4 +130,6 @@ def test_counts_round_trip():
 def test_direction():
     assert all(metrics.higher_is_better(name) for name in ("pr50k3_full", "is50k", "dc", "pr_1a2b3c4d_1k3"))
     assert all(metrics.higher_is_better(name) for name in ("pr_dinov2", "dc900_5_full_coverage", "is300_mean"))
-    assert not any(metrics.higher_is_better(n) for n in metrics.list_names() if not n.startswith(("pr", "dc", "is")))
+    assert not any(
+        metrics.higher_is_better(n) for n in metrics.list_names() if not n.startswith(("pr", "dc", "is", "auth", "ct"))
+    )

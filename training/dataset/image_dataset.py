@@ -64,7 +64,7 @@ class ImageDataset:
         source = path if isinstance(path, FileSource | ArraySource) else open_source(path, use_labels)
         self.path, self.name, self.meta, self.class_names = source.path, source.name, source.meta, source.class_names
         chosen = _subset(len(source.labels), max_size, random_seed, source.path)
-        self._source, self._is_subset = source, len(chosen) < len(source.labels)
+        self._source, self._chosen = source, chosen
         self._images, self._labels, self._xflip = source.choose(chosen), source.labels[chosen], xflip
         self.image_shape = self._images.shape
         self.num_channels, _, self.resolution = self.image_shape
@@ -154,7 +154,7 @@ class ImageDataset:
 
     def whole(self, *, xflip: bool) -> "ImageDataset":
         """Return the same images without a subset, mirrored or not; metrics compare with those."""
-        if self._is_subset:
+        if len(self._chosen) < len(self._source.labels):
             return ImageDataset(self._source, xflip=xflip, cache=self._cache)
         other = copy.copy(self)
         other._xflip = xflip
@@ -167,6 +167,17 @@ class ImageDataset:
             UserError: there are not as many.
         """
         return ImageDataset(self._source, max_size=max_size, random_seed=random_seed, xflip=xflip, cache=self._cache)
+
+    def held_out(self, most: int) -> "ImageDataset | None":
+        """Return at most `most` of the images that a subset leaves out, not mirrored; None where it leaves out none."""
+        rest = np.setdiff1d(np.arange(len(self._source.labels)), self._chosen)
+        if len(rest) == 0:
+            return None
+        other = copy.copy(self)
+        other._chosen = np.sort(np.random.RandomState(0).permutation(rest)[:most])
+        other._images, other._labels = self._source.choose(other._chosen), self._source.labels[other._chosen]
+        other._xflip, other._pixels, other._lock = False, None, threading.Lock()
+        return other
 
     @property
     def in_memory(self) -> bool:

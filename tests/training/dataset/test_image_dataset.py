@@ -261,3 +261,17 @@ def test_the_whole_of_a_subset(tmp_path):
         assert (mirrored.image(7) == arrays[1][:, :, ::-1]).all()
     faces = ImageDataset("builtin:faces", max_size=3)
     assert faces.whole(xflip=False).content_hash() == ImageDataset("builtin:faces").content_hash()
+
+
+def test_held_out_images_are_those_that_the_subset_leaves_out():
+    images = np.random.default_rng(0).integers(0, 256, (20, 3, 8, 8), dtype=np.uint8)
+    dataset = ImageDataset.from_arrays(images, max_size=12, xflip=True)
+    rest = dataset.held_out(5)
+    assert len(rest) == 5
+    assert not rest.xflip
+    trained = {image.tobytes() for image in dataset.to_tensor(mirrored=False).numpy()}
+    left = {rest.image(i).tobytes() for i in range(5)}
+    assert len(left) == 5
+    assert not left & trained
+    assert len(dataset.held_out(100)) == 8
+    assert dataset.whole(xflip=False).held_out(5) is None
