@@ -10,7 +10,7 @@ CONSTANTS = {"SELU_SCALE": 1.0507009873554805, "SELU_ALPHA": 1.6732632423543772,
 """Names in the formulas; above the last one PyTorch takes softplus(u) = u."""
 _FUNCTIONS: dict[str, Any] = {
     "exp": torch.exp, "expm1": torch.expm1, "log1p": torch.log1p, "sigmoid": torch.sigmoid, "tanh": torch.tanh,
-    "select": torch.where, **CONSTANTS, "__builtins__": {},
+    "select": torch.where, **CONSTANTS,
 }  # fmt: skip
 
 
@@ -98,7 +98,7 @@ SMOOTH = tuple(name for name, entry in activations.items() if not entry.piecewis
 
 def evaluate(formula: str, u: torch.Tensor) -> torch.Tensor:
     """The value of a formula of the table."""
-    return eval(formula, _FUNCTIONS, {"u": u})
+    return eval(formula, {**_FUNCTIONS, "u": u})
 
 
 class Options(NamedTuple):
