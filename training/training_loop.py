@@ -153,9 +153,8 @@ class TrainingRun:
 
         # What is left for people.
         self.reports = Reports(
-            config, dataset, run, world, progress=self.progress, device=self.device, log=self.log,
-            keep=housekeeping.keep, evaluator=evaluator,
-        )  # fmt: skip
+            config, dataset, run, world, self.progress, self.device, self.log, housekeeping.keep, evaluator
+        )
 
     @property
     def networks(self) -> dict[str, torch.nn.Module]:

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,10 +21,11 @@ from training.progress import Progress
 from training.run_dir import FAKES, FAKES_INIT, SNAPSHOTS, RunDir
 
 
+@dataclass
 class Reports:
     """Everything that a run leaves besides its checkpoints; all processes call it, the main one writes.
 
-    Args:
+    Attributes:
         config, dataset, run, world: of the run.
         progress: where it is; its ticks are counted here.
         device: where the networks are.
@@ -32,29 +34,25 @@ class Reports:
         evaluator: measures `config.metrics`.
     """
 
-    def __init__(
-        self,
-        config: TrainingConfig,
-        dataset: ImageDataset,
-        run: RunDir,
-        world: World,
-        *,
-        progress: Progress,
-        device: torch.device,
-        log: Callable[[str], None],
-        keep: Keep | None,
-        evaluator: Evaluator | None,
-    ) -> None:
-        assert not config.metrics or evaluator is not None
-        self._config, self._dataset, self._run, self._world = config, dataset, run, world
-        self._progress, self._device, self._log, self._evaluator = progress, device, log, evaluator
-        self._grids = Grids(config, run, dataset, device)
-        self.snapshots = Snapshots(config, dataset, run, progress, keep, evaluator)
-        self._board = Board(run.path, progress) if world.is_main else None
+    config: TrainingConfig
+    dataset: ImageDataset
+    run: RunDir
+    world: World
+    progress: Progress
+    device: torch.device
+    log: Callable[[str], None]
+    keep: Keep | None
+    evaluator: Evaluator | None
+
+    def __post_init__(self) -> None:
+        assert not self.config.metrics or self.evaluator is not None
+        self.snapshots = Snapshots(self.config, self.dataset, self.run, self.progress, self.keep, self.evaluator)
+        self._grids = Grids(self.config, self.run, self.dataset, self.device)
+        self._board = Board(self.run.path, self.progress) if self.world.is_main else None
 
     def begin(self, G_ema: torch.nn.Module) -> None:
         """Draw the training images, and what the networks give before they are trained."""
-        if self._world.is_main:
+        if self.world.is_main:
             self._grids.reals()
             self._grids.fakes(G_ema, FAKES_INIT)
 
@@ -70,20 +68,15 @@ class Reports:
     ) -> bool:
         """End a tick; True if the networks were written.
 
-        Args:
-            networks: G, D and G_ema.
-            summaries: the statistics since the last tick.
-            phase_seconds: mean time of each phase.
-            p: the augmentation probability.
-            warnings: lines to log.
-            done: whether this is the last tick of the run, at which everything is due.
+        Said are the statistics since the last tick, the mean time of each phase, the augmentation probability p and the
+        warnings. When the run is done, everything is due.
         """
-        config, progress, is_main = self._config, self._progress, self._world.is_main
-        record = stats_record(summaries, phase_seconds, progress, p, self._device)
-        self._log(status_line(record))
+        config, progress, is_main = self.config, self.progress, self.world.is_main
+        record = stats_record(summaries, phase_seconds, progress, p, self.device)
+        self.log(status_line(record))
         for warning in warnings:
-            self._log(f"warning: {warning}")
-        tolerating = contextlib.nullcontext if done else self._run.tolerating  # what is last would not come again
+            self.log(f"warning: {warning}")
+        tolerating = contextlib.nullcontext if done else self.run.tolerating  # what is last would not come again
         if is_main and (done or _due(progress.tick, config.image_snapshot_ticks)):
             with tolerating("fakes"):
                 self._grids.fakes(networks["G_ema"], FAKES.name(progress.nimg))
@@ -91,7 +84,7 @@ class Reports:
         values = self._snapshot(networks, p, tolerating) if taken else {}
         if is_main:
             with tolerating("statistics"):
-                self._run.append_stats(record)
+                self.run.append_stats(record)
             curves = {name: value["mean"] for name, value in record.items() if isinstance(value, dict)}
             curves |= {f"Metrics/{key}": value for key, value in values.items()}
             with tolerating("TensorBoard"):
@@ -103,14 +96,14 @@ class Reports:
         self, networks: Mapping[str, torch.nn.Module], p: float, tolerating: Callable[[str], Any]
     ) -> dict[str, float]:
         """Write the networks, compute the metrics, keep the best; the metrics' values by name."""
-        nimg, values, written = self._progress.nimg, {}, False
-        if self._world.is_main:
+        nimg, values, written = self.progress.nimg, {}, False
+        if self.world.is_main:
             with tolerating("networks"):
                 self.snapshots.write(networks, p)
                 written = True
-        if self._config.metrics:
+        if self.config.metrics:
             name = SNAPSHOTS.name(nimg)
-            values = self._evaluator.compute(networks["G_ema"], self._dataset, self._device, name, nimg)
+            values = self.evaluator.compute(networks["G_ema"], self.dataset, self.device, name, nimg)
         if written:
             with tolerating("the best networks"):
                 if values:

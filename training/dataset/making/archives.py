@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dnnlib import UserError
+from dnnlib import UserError, first_line
 from dnnlib.archives import ALWAYS_BYTES, MOST_RATIO
 from dnnlib.files import read_regular
 from torch_utils.arrays import ARRAY_ERRORS, read_arrays
 from training.dataset.builtin_faces import BUILTIN_FACES, builtin_faces
 from training.dataset.files import refuse_escape
 from training.dataset.making.image_files import TAR_ERRORS, members_of
-from training.dataset.making.source import Item, Source, one_line
+from training.dataset.making.source import Item, Source
 
 _CIFAR_BATCHES = [f"data_batch_{number}" for number in range(1, 6)]
 _CIFAR_BATCH_BYTES, _CIFAR_FILES = 1 << 25, 100  # at most; a batch has 31,035,704 bytes
@@ -79,7 +79,7 @@ def from_cifar10(path: str | os.PathLike) -> Source:
         labels = [int(label) for batch in batches for label in batch["labels"]]
     except (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError, pickle.UnpicklingError) as error:
         raise UserError(
-            f"`source`: {path} is not a readable CIFAR-10 archive ({one_line(error)}); download it again"
+            f"`source`: {path} is not a readable CIFAR-10 archive ({first_line(error)}); download it again"
         ) from error
     except (*TAR_ERRORS, TypeError, AttributeError) as error:
         raise UserError(
@@ -138,7 +138,7 @@ def from_jpeg_arrays(path: str | os.PathLike) -> Source:
         data, offsets, labels = arrays["train_jpeg"], arrays["train_offsets"], arrays.get("train_labels")
         classes = [str(name) for name in arrays["classes"]] if "classes" in arrays else None
     except ARRAY_ERRORS as error:
-        raise UserError(f"`source`: {path} does not hold train_jpeg and train_offsets ({one_line(error)})") from error
+        raise UserError(f"`source`: {path} does not hold train_jpeg and train_offsets ({first_line(error)})") from error
     for array, kinds in ((data, "u"), (offsets, "iu"), (labels, "iu")):
         if array is not None and (array.ndim != 1 or array.dtype.kind not in kinds):
             raise UserError(f"`source`: {path}: its arrays are not lists of integers; download the file again")
@@ -206,7 +206,7 @@ def _idx(path: Path, magic: int) -> np.ndarray:
         return np.frombuffer(data, np.uint8, offset=4 * (1 + dimensions)).reshape(shape)
     except (OSError, EOFError, ValueError, zlib.error, struct.error) as error:
         raise UserError(
-            f"`source`: {path} is not a readable MNIST file ({one_line(error)}); download it again"
+            f"`source`: {path} is not a readable MNIST file ({first_line(error)}); download it again"
         ) from error
 
 

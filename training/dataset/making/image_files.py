@@ -10,11 +10,11 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from dnnlib import UserError, renamed
+from dnnlib import UserError, first_line, renamed
 from torch_utils.pictures import MOST_BYTES
 from training.dataset.files import FolderFiles, ZipFiles, image_names, is_clutter, open_files, refuse_escape
 from training.dataset.making.labels import labels_of
-from training.dataset.making.source import Item, Problem, Source, one_line
+from training.dataset.making.source import Item, Problem, Source
 
 NO_LABEL = "no label"
 TAR_ERRORS = (
@@ -57,7 +57,7 @@ class TarFiles:
             members = [member for member in members_of(self._tar, path.stat().st_size) if member.isfile()]
         except TAR_ERRORS as error:
             raise UserError(
-                f"{path} is not a readable, uncompressed tar ({one_line(error)}); "
+                f"{path} is not a readable, uncompressed tar ({first_line(error)}); "
                 "download it again, or unpack it and give the folder"
             ) from error
         for member in members:
@@ -73,7 +73,7 @@ class TarFiles:
             with self._lock:
                 data = self._tar.extractfile(self._members[name]).read()
         except TAR_ERRORS as error:
-            raise UserError(f"{self.path}: cannot read {name} ({one_line(error)}); download the tar again") from error
+            raise UserError(f"{self.path}: cannot read {name} ({first_line(error)}); download the tar again") from error
         if len(data) != self._members[name].size:
             raise UserError(f"{self.path}: {name} is cut short; download the tar again")
         return data
@@ -117,7 +117,7 @@ def from_lmdb(path: str | os.PathLike) -> Source:
             keys = list(transaction.cursor().iternext(values=False))
     except lmdb.Error as error:
         raise UserError(
-            f"`source`: {path} is not a readable LMDB database ({one_line(error)}); download it again"
+            f"`source`: {path} is not a readable LMDB database ({first_line(error)}); download it again"
         ) from error
 
     def read(key: bytes) -> bytes:

@@ -7,10 +7,10 @@ import xml.etree.ElementTree
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from dnnlib import UserError
+from dnnlib import UserError, first_line
 from training.dataset.files import FolderFiles, image_names
 from training.dataset.making.image_files import Files, TarFiles, open_collection
-from training.dataset.making.source import Box, Item, Problem, Source, one_line
+from training.dataset.making.source import Box, Item, Problem, Source
 
 _FFHQ_IMAGES = 70_000
 _FFHQ_SIZES = {"images1024x1024": 1024, "thumbnails128x128": 128}
@@ -141,7 +141,7 @@ def parse_annotation(text: bytes) -> tuple[tuple[int, int] | None, list[Box]]:
                 right, bottom = min(right, width), min(bottom, height)
             boxes.append((max(0, left), max(0, top), right, bottom))
     except xml.etree.ElementTree.ParseError as error:
-        raise ValueError(f"not XML ({one_line(error)})") from error
+        raise ValueError(f"not XML ({first_line(error)})") from error
     if not boxes:
         raise ValueError("it has no box")
     for left, top, right, bottom in boxes:

@@ -94,8 +94,3 @@ class Source:
     def has_labels(self) -> bool:
         """Whether any item has a label."""
         return any(item.label is not None for item in self.items)
-
-
-def one_line(error: Exception) -> str:
-    """Return what an exception says, without line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -3,8 +3,9 @@
 import numpy as np
 from PIL import Image, ImageOps
 
+from dnnlib import first_line
 from torch_utils.pictures import DECODE_ERRORS
-from training.dataset.making.source import Box, Problem, one_line
+from training.dataset.making.source import Box, Problem
 
 TOO_SMALL = "too small"
 
@@ -14,7 +15,7 @@ def upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
     except DECODE_ERRORS as error:
-        raise Problem("unreadable", f"damaged EXIF data: {one_line(error)}") from error
+        raise Problem("unreadable", f"damaged EXIF data: {first_line(error)}") from error
 
 
 def resize(image: Image.Image, size: tuple[int, int], resize_filter: str) -> Image.Image:
