@@ -1,4 +1,4 @@
-"""Measure generated images: `python calc_metrics.py --network=FILE --metrics=fid50k_full,kid50k_full`."""
+"""Measure generated images: `python calc_metrics.py --network=FILE --data=faces.zip --metrics=fid50k_full`."""
 
 import dataclasses
 import os
@@ -27,7 +27,9 @@ class Options(NetworkFileOptions):
     best: bool = option(NETWORK, "With --run: the one with the best recorded metric.", bool, False)
     real: str | None = option(IMAGES, "Compare two folders or zips: the real images.", unit="PATH")
     fake: str | None = option(IMAGES, "Compare two folders or zips: the images to judge.", unit="PATH")
-    data: str | None = option(IMAGES, "Training data, if it is not where it was at training.", unit="PATH")
+    data: str | None = option(
+        IMAGES, "Training data; network: the path that the network's file names.", unset="with --run: the run's",
+        unit="PATH")
     mirror: bool | None = option(IMAGES, "Whether the data was mirrored.", bool, unset="as at training")
     names: tuple[str, ...] = option(
         HOW, "Names separated by commas; --list-metrics.", NameList(), (), unset="fid50k_full, or swd without detector",
@@ -54,7 +56,7 @@ def main(options: Options) -> None:
 
     \b
     Examples:
-      python calc_metrics.py --network=run/network-snapshot-005000.safetensors --metrics=fid50k_full,kid50k_full
+      python calc_metrics.py --network=net.safetensors --data=network --metrics=fid50k_full,kid50k_full
       python calc_metrics.py --run=training-runs/00000-faces --metrics=fid5k_train,swd --bootstrap=100
       python calc_metrics.py --run=training-runs/00000-faces --best --metrics=pr50k3_full,ppl2_wend --gpus=4
       python calc_metrics.py --real=faces.zip --fake=out/ --metrics=kid5k_full --detector=my-network.pt

@@ -91,12 +91,15 @@ def _evaluate_folders(request: Request) -> None:
 def _evaluate_networks(request: Request) -> None:
     files = snapshots_of(request.run_dir, request.which, request.names) if request.run_dir else request.networks
     has_real_set = any(parse_metric(name).real_set is not None for name in request.names or (DEFAULT_METRIC,))
+    of_run = _data_of_run(request.run_dir) if request.run_dir else None
     for file in files:
 
         def opened(file: str | Path = file) -> tuple[Snapshot, ImageDataset | None]:
             snapshot = load_snapshot(file, sha256=request.network_sha256, offline=request.settings.offline)
             note = partial(_note, request)
-            return snapshot, training_set(snapshot, request.data, request.mirror, has_real_set=has_real_set, note=note)
+            return snapshot, training_set(
+                snapshot, request.data, request.mirror, of_run=of_run, has_real_set=has_real_set, note=note
+            )
 
         snapshot, dataset = request.settings.world.together(opened)
         folder = Path(file).resolve().parent if "://" not in str(file) else None
@@ -109,6 +112,14 @@ def _evaluate_networks(request: Request) -> None:
             if "cur_nimg" in snapshot.metadata:
                 record["nimg"] = snapshot.metadata["cur_nimg"]
             _publish(request, record, folder if in_run else None)
+
+
+def _data_of_run(run_dir: str) -> str | None:
+    """The data that a run's own options name; None where they name none."""
+    run = RunDir(run_dir)
+    named = run.options().get("training_set_kwargs") if run.has_begun else None
+    path = named.get("path") if isinstance(named, dict) else None
+    return path if isinstance(path, str) else None
 
 
 def snapshots_of(run_dir: str, which: str, names: tuple[str, ...]) -> list[Path]:

@@ -9,27 +9,53 @@ from training.dataset import ImageDataset
 from training.dataset.labels import MissingLabels
 from training.snapshot import Snapshot
 
+OF_NETWORK = "network"
+"""As `data`: the path that the network's file names."""
+
 
 def training_set(
-    snapshot: Snapshot, data: str | None, mirror: bool | None, *, has_real_set: bool, note: Callable[[str], None]
+    snapshot: Snapshot,
+    data: str | None,
+    mirror: bool | None,
+    *,
+    of_run: str | None = None,
+    has_real_set: bool,
+    note: Callable[[str], None],
 ) -> ImageDataset | None:
     """The data that a network was trained on, as training saw it; the path `data` and `mirror` take precedence.
+
+    The file of a network, which others may have made, names a path; it is opened only where `data` is `OF_NETWORK`.
+    `of_run` is the path that the network's own run directory names, for a user who named that directory.
 
     Of `data` with other content the whole is taken, whatever subset the network was trained on. None if no data is
     known, or none is needed: for metrics without real images, of an unconditional network. `note` is called with a line
     where the images are not those of the training.
 
     Raises:
-        UserError: the data is not where it was at training, and no `data`.
+        UserError: the data is not where it was at training, or only the network's file names it, and no `data`.
     """
     known: dict[str, Any] = snapshot.metadata.get("training_set") or {}
-    path = data if data is not None else known.get("path")
+    named = known.get("path")
+    from_file = data == OF_NETWORK
+    if from_file:
+        if named is None and "content_hash" not in known:
+            raise UserError(f"`data`={OF_NETWORK}: the network's file names no data; give a path")
+        data = None
+    path = data if data is not None else of_run or named
     generator = snapshot.generator
     if data is None and not has_real_set and generator.c_dim == 0:
         return None
     if path is None and "content_hash" not in known:
         return None  # the metrics will ask for it
-    if path is not None and not str(path).startswith("builtin:") and not Path(path).exists():
+    is_file = path is not None and not str(path).startswith("builtin:")
+    if is_file and data is None and of_run is None:
+        if not from_file:
+            raise UserError(
+                f"the network's file names {path} as its data; `data`={OF_NETWORK} opens that if you trust the file, "
+                "`data`=PATH another place"
+            )
+        note(f"opening {path}, which the network's file names as its data")
+    if is_file and not Path(path).exists():
         if data is not None:
             raise UserError(f"`data`: there is no file or folder {path}; check the path")
         raise UserError(f"there is no data at {path}, where the network was trained on; give `data`")

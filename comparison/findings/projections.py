@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from comparison.findings.model import Projected, Projection
-from comparison.runs.collect import Run, Runs
+from comparison.runs.collect import Run, Runs, data_options
 from comparison.runs.design import Design
 from dnnlib import UserError, read_json, write_json
+from dnnlib.typed import fits
 from projection import load_distance, project
 from projection.distance import Distance
 from projection.targets import find_targets, load_target
@@ -35,7 +36,7 @@ class Target:
 
 def choose_targets(design: Design, run: Run, count: int) -> list[Target]:
     """Pictures of the data set, not among those that the run was trained on where it used a subset."""
-    options = run.options["training_set_kwargs"]
+    options = data_options(run)
     labelled = bool(options.get("use_labels"))
     everything = ImageDataset(options["path"], use_labels=labelled)
     seen: set[bytes] = set()
@@ -56,7 +57,7 @@ def choose_targets(design: Design, run: Run, count: int) -> list[Target]:
 
 def load_targets(paths: Sequence[str], run: Run) -> list[Target]:
     """Pictures from files and folders, in the size and channels of the run."""
-    if run.options["training_set_kwargs"].get("use_labels"):
+    if data_options(run).get("use_labels"):
         raise UserError(LABELS_NEEDED)
     snapshot = load_snapshot(next(iter(run.snapshots.values())))
     G = snapshot.generator
@@ -166,7 +167,9 @@ def _project_one(
     record = outdir / FOLDER / f"{stem}.json"
     if record.is_file():
         kept = read_json(record)
-        if kept["identity"] == identity:
+        if fits(kept, dict[str, Any]) and kept.get("identity") == identity:
+            if not fits(kept.get("measured"), list[dict[str, str | float]]):
+                raise UserError(f"{record} is damaged; delete it to measure again")
             return kept["measured"]
     labels = torch.stack([t.label for t in targets]) if targets[0].label is not None else None
     result = project(

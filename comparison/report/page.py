@@ -7,8 +7,6 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from PIL import Image
-
 from comparison.findings.model import Projected, Results
 from comparison.findings.sentences import number
 from comparison.report import samples, tables
@@ -216,7 +214,7 @@ def _embedded(value: Any) -> str:
 
 
 def _picture(path: Path, alt: str, style: str = "") -> str:
-    with Image.open(path) as picture:
+    with samples.opened(path) as picture:
         return f'<img{style} src="{samples.data_uri(picture)}" alt="{escape(alt)}">'
 
 

@@ -1,14 +1,18 @@
 """Progressive samples (Fig. 4b, d): the same latents of all losses at all image counts, cut from the sample grids."""
 
 import base64
+import contextlib
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
-from comparison.runs.collect import Run, Runs
+from comparison.runs.collect import Run, Runs, data_options
 from dnnlib import UserError
+from dnnlib.files import read_regular
+from torch_utils.pictures import DECODE_ERRORS, MOST_BYTES, open_picture, why_unreadable
 
 COLUMNS, ROWS = 6, 4
 PICTURE_LIMIT = 400  # pictures in one report: about 10 MB at 64 x 64
@@ -56,19 +60,27 @@ def collect_samples(runs: Runs) -> Samples:
 
 def resolution(run: Run) -> int:
     """Side of one cell of the run's sample grids in pixels."""
-    return int(run.options["training_set_kwargs"]["resolution"])
+    return data_options(run)["resolution"]
 
 
 def cut(path: Path, cell: int, columns: int, rows: int) -> Image.Image:
     """The upper left `columns` x `rows` cells of a sample grid, reduced where a cell is above `LARGEST_CELL`."""
-    try:
-        with Image.open(path) as picture:
-            part = picture.crop((0, 0, columns * cell, rows * cell))
-    except OSError as error:
-        raise UserError(f"cannot read the sample grid {path} ({error}); delete it to leave it out") from error
+    with opened(path) as picture:
+        part = picture.crop((0, 0, columns * cell, rows * cell))
     if cell > LARGEST_CELL:
         part = part.resize((columns * LARGEST_CELL, rows * LARGEST_CELL), Image.Resampling.LANCZOS)
     return part
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """A picture of a run, decoded. UserError where it is damaged."""
+    try:
+        with open_picture(read_regular(path, MOST_BYTES)) as picture:
+            picture.load()
+    except DECODE_ERRORS as error:
+        raise UserError(f"cannot read {path} ({why_unreadable(error)}); delete it to leave it out") from error
+    yield picture
 
 
 def data_uri(picture: Image.Image) -> str:
@@ -90,7 +102,7 @@ def _shape(runs: Runs) -> tuple[int, int]:
         for run in by_seed.values():
             if not run.samples:
                 continue
-            with Image.open(next(iter(run.samples.values()))) as grid:
+            with opened(next(iter(run.samples.values()))) as grid:
                 columns = min(columns, grid.width // resolution(run))
                 rows = min(rows, grid.height // resolution(run))
     return columns, rows

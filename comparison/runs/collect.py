@@ -11,7 +11,9 @@ import numpy as np
 from comparison.runs.design import Design
 from comparison.runs.jobs import run_folder
 from dnnlib import UserError, read_json
+from dnnlib.typed import fits
 from training.run_dir import FAKES, SNAPSHOTS, RunDir, State
+from training.run_dir.names import OPTIONS
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def read_runs(outdir: Path, design: Design) -> Runs:
         hashes = {
             run.options["dataset_hash"]: run.folder.name
             for by_seed in runs.values()
-            if (run := by_seed[seed]).options.get("dataset_hash")
+            if isinstance((run := by_seed[seed]).options.get("dataset_hash"), str)
         }
         if len(hashes) > 1:
             names = " and ".join(hashes.values())
@@ -111,11 +113,24 @@ def read_run(folder: Path) -> Run:
             record["metric"]: record["not_computed"]
             for records in results
             for record in records
-            if record.get("not_computed")
+            if fits(record.get("metric"), str) and fits(record.get("not_computed"), str)
         },
         samples=FAKES.find(folder),
         snapshots=SNAPSHOTS.find(folder),
     )
+
+
+def data_options(run: Run) -> dict[str, Any]:
+    """What the run's options say of its data: `path`, `resolution`, ...
+
+    Raises:
+        UserError: they say nothing of use.
+    """
+    named = run.options.get("training_set_kwargs")
+    known = named if fits(named, dict[str, Any]) else {}
+    if not (fits(known.get("path"), str | None) and fits(known.get("resolution"), int) and known["resolution"] > 0):
+        raise UserError(f"{run.folder / OPTIONS} is damaged: 'training_set_kwargs' has no path and resolution")
+    return known
 
 
 def failure_file(folder: Path) -> Path:
@@ -126,14 +141,23 @@ def failure_file(folder: Path) -> Path:
 def gave_up(folder: Path) -> bool:
     """Whether training gave the run up; of runs before there was such a state the failure file tells it."""
     path = failure_file(folder)
-    return (path.is_file() and bool(read_json(path).get("diverged"))) or RunDir(folder).state is State.DIVERGED
+    if path.exists():
+        record = read_json(path)
+        if not fits(record, dict[str, Any]):
+            raise UserError(f"{path} is damaged: it holds no object; delete it, then the same command runs this again")
+        if record.get("diverged"):
+            return True
+    return RunDir(folder).state is State.DIVERGED
 
 
 def _mean(record: dict[str, Any], key: str) -> float:
-    """The mean of a statistic in one line of stats.jsonl; not-a-number where it is null or missing."""
+    """The mean of a statistic in one line of stats.jsonl; not-a-number where it is null, missing or no number."""
     value = record.get(key)
-    value = value.get("mean") if isinstance(value, dict) else value
-    return float("nan") if value is None else float(value)
+    return _number(value.get("mean") if isinstance(value, dict) else value)
+
+
+def _number(value: Any) -> float:
+    return float(value) if fits(value, float) else float("nan")
 
 
 def _progress(ticks: list[dict[str, Any]]) -> list[tuple[float, float]]:
@@ -155,8 +179,9 @@ def _metric_curves(records: list[dict[str, Any]], progress: list[tuple[float, fl
         nimg = _evaluated_at(record)
         if nimg is None:
             continue
-        for key, value in record.get("results", {}).items():
-            values.setdefault(key, {})[nimg] = float("nan") if value is None else float(value)
+        results = record.get("results")
+        for key, value in results.items() if isinstance(results, dict) else ():
+            values.setdefault(key, {})[nimg] = _number(value)
     ticks = np.array(progress or [(0.0, 0.0)])
     curves = {}
     for key, points in values.items():
@@ -169,9 +194,10 @@ def _metric_curves(records: list[dict[str, Any]], progress: list[tuple[float, fl
 def _evaluated_at(record: dict[str, Any]) -> int | None:
     """The image count of a metric line: named in it, or in thousands in its snapshot's name."""
     for key in ("cur_nimg", "nimg"):
-        if record.get(key) is not None:
+        if fits(record.get(key), float):
             return int(record[key])
-    return SNAPSHOTS.nimg(Path(record.get("snapshot_pkl") or "").name)
+    named = record.get("snapshot_pkl")
+    return SNAPSHOTS.nimg(Path(named).name) if isinstance(named, str) else None
 
 
 def _losses_diverged(ticks: list[dict[str, Any]]) -> bool:
@@ -186,7 +212,7 @@ def _losses_diverged(ticks: list[dict[str, Any]]) -> bool:
 
 def _nonfinite(tick: dict[str, Any]) -> int:
     return sum(
-        int(value.get("nonfinite", 0))
+        value["nonfinite"]
         for key, value in tick.items()
-        if key.startswith("Loss/") and isinstance(value, dict)
+        if key.startswith("Loss/") and isinstance(value, dict) and fits(value.get("nonfinite"), int)
     )

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from comparison.runs.losses import LossSpec
-from dnnlib import UserError, write_json
+from dnnlib import UserError, read_json, write_json
+from dnnlib.typed import fits, type_name
 
 FILE = "comparison.json"
 CHANGEABLE = ("losses", "seeds", "tuned")  # what may grow between two calls on the same folder
@@ -70,6 +72,11 @@ class Design:
                 tuning = {k: tuple(v) if isinstance(v, list) else v for k, v in values["tuning"].items()}
                 values["tuning"] = Tuning(**tuning)
             design = cls(**values)
+            for part in (design, design.tuning):
+                for item in dataclasses.fields(part) if part is not None else ():
+                    hint = typing.get_type_hints(type(part))[item.name]
+                    if item.name not in ("losses", "tuning") and not fits(getattr(part, item.name), hint):
+                        raise TypeError(f"{item.name} should be {type_name(hint)}")
             if not design.losses or not design.seeds:
                 raise TypeError("it names no losses or no seeds")
             return design
@@ -87,12 +94,9 @@ def load_design(outdir: Path) -> Design | None:
     if not path.exists():
         return None
     try:
-        return Design.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise UserError(
-            f"cannot read {path} ({reason}); bring it back from a copy, or give another `outdir`"
-        ) from error
+        return Design.from_dict(read_json(path))
+    except ValueError as error:
+        raise UserError(f"cannot read {path} ({error}); bring it back from a copy, or give another `outdir`") from error
 
 
 def save_design(outdir: Path, design: Design) -> None:

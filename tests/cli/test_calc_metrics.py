@@ -55,7 +55,7 @@ def run_dir(tmp_path, data):
     """A run directory with three snapshots of tiny networks."""
     folder = tmp_path / "00000-data"
     folder.mkdir()
-    (folder / "training_options.json").write_text("{}")
+    (folder / "training_options.json").write_text(json.dumps({"training_set_kwargs": {"path": str(data)}}))
     dataset = ImageDataset(data, max_size=20, xflip=True)
     config = GeneratorConfig(
         z_dim=8, c_dim=0, w_dim=8, img_resolution=16, img_channels=3, mapping_layers=1, channel_base=64, channel_max=8
@@ -99,7 +99,11 @@ def snapshot(run_dir: Path, kimg: int = 1) -> Path:
 
 def test_one_network(call, run_dir, detector):
     status, records, errors = call(
-        f"--network={snapshot(run_dir)}", "--metrics=fid70_train,swd", f"--detector={detector}", "--bootstrap=3"
+        f"--network={snapshot(run_dir)}",
+        "--data=network",
+        "--metrics=fid70_train,swd",
+        f"--detector={detector}",
+        "--bootstrap=3",
     )
     assert status == 0, errors
     assert [len(record["results"]) for record in records] == [1, 2]
@@ -120,7 +124,12 @@ def test_one_network(call, run_dir, detector):
 
 
 def test_a_detector_is_pinned_by_the_hash_in_an_earlier_result(call, run_dir, detector):
-    arguments = (f"--network={snapshot(run_dir)}", "--metrics=fid70_train", f"--detector={detector}")
+    arguments = (
+        f"--network={snapshot(run_dir)}",
+        f"--data={run_dir.parent / 'data'}",
+        "--metrics=fid70_train",
+        f"--detector={detector}",
+    )
     _, [record], _ = call(*arguments)
     sha256 = record["computed_from"]["detector"]["sha256"]
     status, [again], _ = call(*arguments, f"--detector-sha256={sha256}")
@@ -131,9 +140,32 @@ def test_a_detector_is_pinned_by_the_hash_in_an_earlier_result(call, run_dir, de
     assert errors.count("\n") == 1
 
 
+@pytest.mark.parametrize("place", ["inside", "outside"])
+def test_data_that_only_the_network_names_is_opened_when_the_user_says_so(call, run_dir, data, tmp_path, place):
+    file = snapshot(run_dir) if place == "inside" else snapshot(run_dir).rename(tmp_path / "net.safetensors")
+    status, records, errors = call(f"--network={file}", "--metrics=swd70_train")
+    assert (status, records, errors.count("\n")) == (2, [], 1)
+    assert f"names {data} as its data; --data=network opens that" in errors
+    status, [given], errors = call(f"--network={file}", "--metrics=swd70_train", f"--data={data}")
+    assert (status, "note" in errors) == (0, False)
+    status, [trusted], errors = call(f"--network={file}", "--metrics=swd70_train", "--data=network")
+    assert status == 0
+    assert errors.startswith(f"note: opening {data}, which the network's file names as its data\n")
+    assert given["results"] == trusted["results"]
+
+
+def test_a_snapshot_that_names_other_data_than_its_run(call, run_dir, data):
+    """The run's options count where the run is named."""
+    (run_dir / "training_options.json").write_text(json.dumps({"training_set_kwargs": {"path": str(data) + "-moved"}}))
+    assert f"no data at {data}-moved" in call(f"--run={run_dir}", "--last", "--metrics=swd_train")[2]
+    for options in ({}, {"training_set_kwargs": 5}, {"training_set_kwargs": {"path": [5]}}):
+        (run_dir / "training_options.json").write_text(json.dumps(options))
+        assert "--data=network" in call(f"--run={run_dir}", "--last", "--metrics=swd_train")[2]
+
+
 def test_equal_lines_are_not_repeated_and_others_are_kept(call, run_dir):
     for seed in (0, 0, 1):
-        assert call(f"--network={snapshot(run_dir)}", "--metrics=swd70", f"--seed={seed}")[0] == 0
+        assert call(f"--network={snapshot(run_dir)}", "--data=network", "--metrics=swd70", f"--seed={seed}")[0] == 0
     lines = (run_dir / "metric-swd70.jsonl").read_text().splitlines()
     assert len(lines) == 2
     assert {json.loads(line)["computed_from"]["seed"] for line in lines} == {0, 1}
@@ -142,7 +174,7 @@ def test_equal_lines_are_not_repeated_and_others_are_kept(call, run_dir):
 def test_a_line_cut_off_by_a_crash_is_survived(call, run_dir):
     file = run_dir / "metric-swd70.jsonl"
     file.write_text('{"results": {"swd70": 1.0}, "metr')
-    assert call(f"--network={snapshot(run_dir)}", "--metrics=swd70")[0] == 0
+    assert call(f"--network={snapshot(run_dir)}", "--data=network", "--metrics=swd70")[0] == 0
     assert json.loads(file.read_text().splitlines()[-1])["metric"] == "swd70"
 
 
@@ -174,7 +206,7 @@ def test_two_networks_outside_a_run(call, run_dir, tmp_path):
         files.append(tmp_path / f"net{kimg}.safetensors")
         files[-1].write_bytes(snapshot(run_dir, kimg).read_bytes())
     before = set(tmp_path.iterdir())
-    status, records, _ = call(*(f"--network={file}" for file in files), "--metrics=swd70")
+    status, records, _ = call(*(f"--network={file}" for file in files), "--data=network", "--metrics=swd70")
     assert status == 0
     assert [record["snapshot_pkl"] for record in records] == [str(file) for file in files]
     assert {path for path in tmp_path.iterdir() if path.name != "cache"} == {p for p in before if p.name != "cache"}
@@ -194,7 +226,7 @@ def test_two_folders(call, data, tmp_path, detector):
 
 
 def test_without_a_detector_the_default_is_swd(call, run_dir):
-    status, [record], errors = call(f"--network={snapshot(run_dir)}", "--offline")
+    status, [record], errors = call(f"--network={snapshot(run_dir)}", "--data=network", "--offline")
     assert status == 0
     assert record["metric"] == "swd"
     assert "computing swd instead of fid50k_full" in errors
@@ -252,10 +284,10 @@ def test_messages_name_the_flag_that_was_given(call, data, tmp_path):
 
 
 def test_changed_data_is_pointed_out(call, run_dir, data):
-    assert "not those" not in call(f"--network={snapshot(run_dir)}", "--metrics=swd_train")[2]
+    assert "not those" not in call(f"--network={snapshot(run_dir)}", "--data=network", "--metrics=swd_train")[2]
     for file in data.iterdir():
         Image.open(file).rotate(90).save(file)
-    status, _, errors = call(f"--network={snapshot(run_dir)}", "--metrics=swd_train")
+    status, _, errors = call(f"--network={snapshot(run_dir)}", "--data=network", "--metrics=swd_train")
     assert status == 0
     assert "not those of the training any more" in errors
 
@@ -292,7 +324,7 @@ def test_mistakes_are_one_line_and_status_2(call, arguments, message, tmp_path, 
 def test_mistakes_that_need_a_network(call, run_dir, data, tmp_path):
     file = snapshot(run_dir)
     for arguments, message in (
-        (["--metrics=fid50k_full", "--offline"], "ROOTED_DETECTOR_DIR"),
+        (["--metrics=fid50k_full", "--offline", f"--data={data}"], "ROOTED_DETECTOR_DIR"),
         (["--metrics=swd", f"--data={tmp_path / 'gone'}"], "check the path"),
         (["--metrics=swd", "--bootstrap=1"], "--bootstrap"),
         (["--metrics=swd", "--detector-sha256=beef"], "--detector-sha256=beef: give 8 to 64 hexadecimal digits"),
@@ -301,7 +333,7 @@ def test_mistakes_that_need_a_network(call, run_dir, data, tmp_path):
         assert (status, records) == (2, [])
         assert message in errors
     data.rename(tmp_path / "moved")
-    status, _, errors = call(f"--network={file}", "--metrics=swd")
+    status, _, errors = call(f"--network={file}", "--metrics=swd", "--data=network")
     assert status == 2
     assert "give --data" in errors
     status, _, errors = call(f"--run={run_dir}", "--best", "--metrics=swd")
@@ -342,7 +374,9 @@ def test_two_processes_print_once_and_the_same(call, in_two_processes, run_dir, 
 
 
 def test_two_processes_tell_once_what_is_computed_instead(in_two_processes, run_dir):
-    status, records, errors = in_two_processes(f"--network={snapshot(run_dir)}", "--offline")
+    status, records, errors = in_two_processes(
+        f"--network={snapshot(run_dir)}", f"--data={run_dir.parent / 'data'}", "--offline"
+    )
     assert status == 0
     assert len(records) == 1
     assert errors.startswith("note: computing swd instead of fid50k_full: the inception detector needs weights-")
@@ -351,7 +385,7 @@ def test_two_processes_tell_once_what_is_computed_instead(in_two_processes, run_
 
 def test_gpus_tells_once_that_a_detector_is_missing(call, run_dir):
     command = [sys.executable, str(ROOT / "calc_metrics.py"), "--device=cpu", "--verbose=0", "--gpus=2", "--offline",
-               f"--network={snapshot(run_dir)}", "--metrics=fid9"]  # fmt: skip
+               f"--run={run_dir}", "--last", "--metrics=fid9"]  # fmt: skip
     done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: the inception detector needs weights-")
