@@ -370,3 +370,13 @@ def test_trains_and_draws_without_compiler_or_gpu(tmp_path):
     notices = [line for line in (tmp_path / "run" / "log.txt").read_text().splitlines() if "C++ compiler" in line]
     assert len(notices) == 1
     assert len(list((tmp_path / "out").glob("seed*.png"))) == 2
+
+
+def test_the_log_says_that_a_loss_is_unsound_and_which_weights_result(tmp_path):
+    flags = ["--loss=rlo", "--k=1.2", "--gamma=7.2", "--lecam=0.36", "--gamma-scale=alpha", "--kimg=0.008"]
+    result = invoke(f"--run-dir={tmp_path / 'run'}", *[flag for flag in TINY if "kimg" not in flag], *flags)
+    assert result.exit_code == 0, result.output
+    lines = (tmp_path / "run" / "log.txt").read_text().splitlines()
+    (warning,) = [line for line in lines if "warning: loss rlo-k1.2-bounded" in line]
+    assert "has a lower loss than one that equals it" in warning
+    assert any(line.endswith("weights divided by alpha^2 = 36: r1_gamma 0.2, lecam 0.01") for line in lines)
