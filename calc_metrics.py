@@ -32,13 +32,15 @@ class Options(NetworkFileOptions):
         unit="PATH")
     mirror: bool | None = option(IMAGES, "Whether the data was mirrored.", bool, unset="as at training")
     names: tuple[str, ...] = option(
-        HOW, "Names separated by commas; --list-metrics.", NameList(), (), unset="fid50k_full, or swd without detector",
-        unit="LIST", flags=("--metrics",))
+        HOW, "Names separated by commas; --list-metrics.", NameList(), (), unit="LIST", flags=("--metrics",),
+        unset="fid50k_full, or fd_lite0_2k,swd without detector")
     seed: int = option(HOW, "Of latents, labels, noise, subsets.", SEED, 0, unit="SEED")
     bootstrap: int = option(HOW, "95 % intervals from so many resamples, say 100.", int, 0, unit="RESAMPLES")
     detector: str | None = option(HOW, "TorchScript network instead of Inception, VGG16 or DINOv2.", unit="FILE")
     detector_sha256: str | None = option(HOW, "Refuse a detector's file with another SHA-256.", unit="HEX")
     batch_size: int = option(HOW, "Images at a time.", COUNT, 64, unit="IMAGES", flags=("--batch",))
+    pictures: str | None = option(
+        HOW, "Where the pages of pictures of copies go.", unit="DIR", unset="the run's directory")
     gpus: int = option(HOW, "Processes on this machine.", COUNT, 1, unit="PROCESSES")
     progress: bool = option(HOW, "Show progress on stderr.", bool, True, flags=("--verbose",))
     list_metrics: bool = option(HOW, "Print the names of metrics and stop.", bool, False)
@@ -73,7 +75,18 @@ def main(options: Options) -> None:
     from metrics.settings import EvaluationSettings
 
     for_evaluation = ("seed", "bootstrap", "detector", "detector_sha256", "offline", "batch_size")
-    for_request = ("networks", "run_dir", "real", "fake", "names", "data", "mirror", "network_sha256", "progress")
+    for_request = (
+        "networks",
+        "run_dir",
+        "real",
+        "fake",
+        "names",
+        "data",
+        "mirror",
+        "network_sha256",
+        "pictures",
+        "progress",
+    )
     settings = EvaluationSettings(**{name: getattr(options, name) for name in for_evaluation})
     which = "best" if options.best else "last" if options.last else "all"
     request = Request(**{name: getattr(options, name) for name in for_request}, which=which, settings=settings)

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
-from dnnlib import UserError, json_text
+from dnnlib import UserError, atomic_write, json_text, make_folder
 from dnnlib.cli import in_flags
 from metrics.detectors.detector import DetectorUnavailable
 from metrics.evaluation import compare, compute
@@ -24,7 +24,7 @@ from training.run_dir import SNAPSHOTS, RunDir
 from training.snapshot import Snapshot, load_snapshot
 
 DEFAULT_METRIC = "fid50k_full"
-WITHOUT_DETECTOR = "swd"
+SUBSTITUTES = (("fd_lite0_2k", "swd"), ("swd",))  # of which the first is taken whose detectors are here
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Request:
     data: str | None
     mirror: bool | None
     network_sha256: str | None
+    pictures: str | None
     progress: bool
     settings: EvaluationSettings
 
@@ -64,6 +65,8 @@ def evaluate(request: Request) -> None:
     Raises:
         UserError: on all processes, as they find the same mistakes or tell each other of theirs.
     """
+    if request.pictures is not None and request.settings.world.is_main:
+        make_folder(request.pictures, "`pictures`")
     try:
         if request.real is not None:
             _evaluate_folders(request)
@@ -85,7 +88,7 @@ def _evaluate_folders(request: Request) -> None:
             "width); make them equal with dataset_tool.py"
         )
     for result in _run(request, compare, real=real, fake=fake):
-        _publish(request, result.record(), None)
+        _publish(request, result, result.record())
 
 
 def _evaluate_networks(request: Request) -> None:
@@ -111,7 +114,7 @@ def _evaluate_networks(request: Request) -> None:
             record["source"] = "calc_metrics"
             if "cur_nimg" in snapshot.metadata:
                 record["nimg"] = snapshot.metadata["cur_nimg"]
-            _publish(request, record, folder if in_run else None)
+            _publish(request, result, record, Path(shown).stem, RunDir(folder) if in_run else None)
 
 
 def _data_of_run(run_dir: str) -> str | None:
@@ -165,20 +168,38 @@ def _preference(name: str) -> tuple[int, str]:
 def _run(request: Request, function: Callable[..., list[Result]], **inputs: Any) -> list[Result]:
     with _progress_bar(request.progress and request.settings.world.is_main) as progress:
         options = vars(replace(request.settings, progress=progress))
+        if request.names:
+            return function(request.names, **inputs, **options)
         try:
-            return function(request.names or (DEFAULT_METRIC,), **inputs, **options)
+            return function((DEFAULT_METRIC,), **inputs, **options)
         except DetectorUnavailable as error:
-            if request.names:
-                raise
-            _note(request, f"computing {WITHOUT_DETECTOR} instead of {DEFAULT_METRIC}: {error}")
-            return function((WITHOUT_DETECTOR,), **inputs, **options)
+            reason = error
+        for names in SUBSTITUTES:
+            try:
+                results = function(names, **inputs, **options)
+            except DetectorUnavailable:
+                continue
+            _note(request, f"computed {' and '.join(names)} instead of {DEFAULT_METRIC}: {reason}")
+            return results
+        raise AssertionError("the last ones need no detector")
 
 
-def _publish(request: Request, record: dict[str, Any], run_dir: Path | None) -> None:
-    if request.settings.world.is_main:
-        click.echo(json_text(record))
-        if run_dir is not None:
-            append_record(run_dir, record)
+def _publish(
+    request: Request, result: Result, record: dict[str, Any], stem: str | None = None, run: RunDir | None = None
+) -> None:
+    """Print the record; write it and the picture to the run's directory, the picture to a folder that was asked for."""
+    if not request.settings.world.is_main:
+        return
+    click.echo(json_text(record))
+    for line in result.remarks():
+        click.echo(in_flags(line), err=True)
+    if run is not None:
+        append_record(run.path, record)
+        if result.picture is not None and "nimg" in record:
+            run.write_picture(result.metric, record["nimg"], result.picture)
+    if result.picture is not None and request.pictures is not None:
+        with atomic_write(Path(request.pictures, f"{result.metric}{'' if stem is None else f'-{stem}'}.png")) as stream:
+            stream.write(result.picture)
 
 
 @contextmanager

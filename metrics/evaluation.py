@@ -22,6 +22,8 @@ _LIBRARIES = (
     "rooted-stylegan", "torch", "numpy", "scipy", "pillow", "torch-fidelity", "torchvision", "lpips", "timm",
 )  # fmt: skip
 
+OVER_WHITE = "composed over white for the detector"
+
 
 def compute(names: Sequence[str], *, G: Any, dataset: Any, **options: Any) -> list[Result]:
     """Compute metrics of a generator; with a `world` of several processes, all of them call it together.
@@ -47,7 +49,7 @@ def compute(names: Sequence[str], *, G: Any, dataset: Any, **options: Any) -> li
     settings = EvaluationSettings(**options)
     with full_float32():
         generated = GeneratedImages(G, dataset, settings.seed, settings.device)
-        return _Evaluation(names, settings, dataset, generated, None).results()
+        return _Evaluation(names, settings, dataset, generated, None, G.img_channels).results()
 
 
 def compare(names: Sequence[str], *, real: Any, fake: Any, **options: Any) -> list[Result]:
@@ -65,16 +67,22 @@ def compare(names: Sequence[str], *, real: Any, fake: Any, **options: Any) -> li
     settings = EvaluationSettings(**options)
     drawn = StoredImages(fake, settings.device, random_order(len(fake), settings.seed))
     with full_float32():
-        return _Evaluation(names, settings, real, drawn, fake).results()
+        return _Evaluation(names, settings, real, drawn, fake, fake.num_channels).results()
 
 
 class _Evaluation:
     """One call of `compute` (with a generator) or `compare` (with stored images, `fake`)."""
 
     def __init__(
-        self, names: Sequence[str], settings: EvaluationSettings, dataset: Any, source: Any, fake: Any | None
+        self,
+        names: Sequence[str],
+        settings: EvaluationSettings,
+        dataset: Any,
+        source: Any,
+        fake: Any | None,
+        channels: int,
     ) -> None:
-        self._settings, self._fake = settings, fake
+        self._settings, self._fake, self._channels = settings, fake, channels
         self._detectors: dict[str, Detector] = {}
         self._unavailable: dict[str, str] = {}
         self._metrics = [self._adapted(parse_metric(name), dataset) for name in dict.fromkeys(names)]
@@ -157,6 +165,7 @@ class _Evaluation:
                 seconds,
                 world.size,
                 picture=outcome.picture,
+                warning=outcome.warning,
             )
         world.barrier()
         return [
@@ -181,6 +190,8 @@ class _Evaluation:
             provenance["generator"] = "psi 1, random noise, float32, quantised to uint8"
         if metric.detector is not None:
             provenance["detector"] = self._detectors[metric.detector].describe()
+            if self._channels in (2, 4):
+                provenance["alpha"] = OVER_WHITE
         if settings.bootstrap:
             provenance["bootstrap"] = settings.bootstrap
         provenance["device"] = settings.device.type

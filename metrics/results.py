@@ -25,7 +25,7 @@ class Result:
         total_time: seconds.
         num_gpus: number of processes.
         not_computed: why there are no numbers, None if there are.
-        picture: a PNG that belongs to the numbers, not part of the record.
+        picture, warning: a PNG and a line for the user that belong to the numbers; not part of the record.
     """
 
     metric: str
@@ -36,6 +36,15 @@ class Result:
     num_gpus: int = 1
     not_computed: str | None = None
     picture: bytes | None = None
+    warning: str | None = None
+
+    def remarks(self) -> list[str]:
+        """What to tell the user besides the numbers."""
+        alpha = self.provenance.get("alpha")
+        return [
+            *([f"note: images with transparency are {alpha}"] if alpha else []),
+            *([f"warning: {self.warning}"] if self.warning else []),
+        ]
 
     def record(self, snapshot: str | None = None, num_gpus: int | None = None) -> dict[str, Any]:
         """The object of a line of `metric-<name>.jsonl`: the reference's keys, then where the numbers come from.

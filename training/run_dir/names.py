@@ -58,12 +58,18 @@ def metric_of(name: str) -> str:
     return name.removeprefix("metric-").removesuffix(".jsonl")
 
 
+def picture_file(metric: str, nimg: int) -> str:
+    """The file of the picture that belongs to a metric's result after `nimg` images."""
+    return f"{metric}-{nimg // 1000:06d}.png"
+
+
 def is_ours(name: str) -> bool:
     """Whether a run writes files of this name; of no other may one be removed or written over."""
     return (
         name in (OPTIONS, LOG, STATS, REALS, FAKES_INIT, BEST, BEST_RECORD, FINISHED, DIVERGED)
         or name.startswith(EVENTS)
         or name == metric_file(metric_of(name))
+        or re.fullmatch(r"copies\w*-\d{6,}\.png", name) is not None
         or any(name == kind.name(kind.nimg(name) or 0) for kind in (SNAPSHOTS, FAKES))
         or is_checkpoint(name.removesuffix(".damaged"))
     )
