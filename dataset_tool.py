@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from dnnlib import UserError
 from dnnlib.cli import Command, Number, Size, door, in_flags
+from dnnlib.errors import printable
 from dnnlib.options import check_together, option, takes_options
 from training.dataset.builtin_faces import BUILTIN_FACES
 from training.dataset.making import archives, image_files, recipes
@@ -91,7 +92,9 @@ def main(options: Options) -> None:
     settings, on_error = _settings(options)
     _check_paths(options.source, options.dest, options.report)
     opened = _open(options, settings.size)
-    click.echo(f"source: {opened.description}" + (f", {len(opened.classes)} classes" if opened.classes else ""))
+    click.echo(
+        f"source: {printable(opened.description)}" + (f", {len(opened.classes)} classes" if opened.classes else "")
+    )
     made = make_dataset(
         opened,
         options.dest,
@@ -106,10 +109,10 @@ def main(options: Options) -> None:
     )
     facts, lines = summarise(options.dest)
     for line in (*made.lines(), *lines):
-        click.echo(in_flags(line))
+        click.echo(printable(in_flags(line)))
     if options.report is not None:
         made.save(options.report, {"source": options.source, **facts})
-        click.echo(f"report: {options.report}")
+        click.echo(f"report: {printable(options.report)}")
 
 
 def _settings(options: Options) -> tuple[Settings, str]:
