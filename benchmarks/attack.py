@@ -193,9 +193,11 @@ def latents(field: Field, choose: random.Random, case: Path) -> tuple[str, ...]:
 def data_zips(field: Field, choose: random.Random, case: Path) -> tuple[str, ...]:
     """A zip of pictures, changed, or with an entry that swells."""
     entries = {f"{i}.png": field.pictures["PNG"] for i in range(3)}
-    if choose.random() < 0.1:
-        entries[choose.choice(("dataset.json", "a.bmp"))] = b" " * (1 << 27)
     path = _write(case / "d.zip", changed(_zip(field, choose, entries), choose))
+    if choose.random() < 0.05:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("0.png", field.pictures["PNG"])
+            archive.writestr(choose.choice(("dataset.json", "a.bmp")), b" " * (80 << 20))
     return _data_command(choose, path, case)
 
 
@@ -407,10 +409,10 @@ def page(counts: Counter, faults: dict[str, list[tuple[int, str]]], command: str
     return "\n".join(
         [
             "# Damaged and hostile files", "",
-            "Each case gives a command one file (or folder, or server) that was changed by chance or made to do harm, in",
-            f"a process with {MEMORY >> 30} GiB more memory than it starts with, {FILE_BYTES >> 20} MiB of file size and",
-            f"{SECONDS} seconds. A failure is a traceback, a hang, too much memory, code of the file executed, a status",
-            "other than 0 or 2, or more than one error line.", "",
+            "Each case gives a command one file (or folder, or server) that was changed by chance or made to do harm,",
+            f"in a process with {MEMORY >> 30} GiB more memory than it starts with, {FILE_BYTES >> 20} MiB of a file",
+            f"and {SECONDS} seconds. A failure is a traceback, a hang, too much memory, code of the file executed, a",
+            "status other than 0 or 2, or more than one error line.", "",
             f"    {command}", "",
             *(f"* {key}: {value}" for key, value in found.items() if key != "command"), "",
             "| files | cases | failures |", "|---|---|---|", *rows, total, "", *_told(faults),
