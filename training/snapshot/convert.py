@@ -42,11 +42,13 @@ def load_rosinality(path: str | os.PathLike) -> Snapshot:
     Raises:
         UserError: the file cannot be read without running code, or is not in that layout.
     """
-    _check_archive(path)
     try:
+        _check_archive(path)
         # Training checkpoints carry their arguments in a Namespace, which is a plain record.
         with torch.serialization.safe_globals([argparse.Namespace]):
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except Exception as error:  # there is nothing that a damaged pickle does not make the reader raise
         raise UserError(f"{path} cannot be read as a checkpoint of tensors ({first_line(error)})") from error
     _check_memory(path, content)

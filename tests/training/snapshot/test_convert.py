@@ -5,6 +5,7 @@ program computes them), so that equal pictures mean that the converted weights a
 """
 
 import argparse
+import contextlib
 import copy
 import math
 import sys
@@ -347,3 +348,16 @@ def test_a_checkpoint_without_a_mean_gets_one(tmp_path, networks):
     assert (found - mean).norm() < 0.1 * mean.norm()
     result = CliRunner().invoke(main, [str(tmp_path / "b.pt"), str(tmp_path / "b.safetensors")])
     assert "has no latent_avg; the mean w was computed" in result.stderr
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_damaged_archives_end_in_one_line(tmp_path, networks, seed):
+    save_rosinality(tmp_path / "a.pt", networks)
+    data = bytearray((tmp_path / "a.pt").read_bytes())
+    random = np.random.RandomState(seed)
+    directory = data.rfind(b"PK\x01\x02")  # the list of entries: its sizes, names and methods
+    for position in random.randint(directory, len(data) - 22, size=8):
+        data[position] = random.randint(256)
+    (tmp_path / "b.pt").write_bytes(data[: len(data) - 5 * (seed % 2)])
+    with contextlib.suppress(UserError):
+        load_rosinality(tmp_path / "b.pt")
