@@ -58,7 +58,7 @@ def parse_class(class_text: str | None, c_dim: int, class_names: Sequence[str] |
 
 
 def _class_index(text: str, c_dim: int, names: list[str]) -> int:
-    if text.isascii() and text.isdigit() and int(text) < c_dim:
+    if text.isascii() and text.isdigit() and len(text) < 20 and int(text) < c_dim:
         return int(text)
     if text in names[:c_dim]:
         return names.index(text)
