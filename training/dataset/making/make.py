@@ -3,7 +3,7 @@
 import concurrent.futures
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import PIL
@@ -28,6 +28,7 @@ def make_dataset(
     *,
     on_error: str = "stop",
     duplicates: str = "keep",
+    without: Mapping[str, Problem] | None = None,
     max_images: int | None = None,
     overwrite: bool = False,
     workers: int = 1,
@@ -44,6 +45,7 @@ def make_dataset(
         settings: how items become images (`settings.convert` belongs to `on_error="convert"`).
         on_error: "stop" at the first image that does not fit, or leave such images out ("skip", "convert").
         duplicates: "keep" or "skip" images with the same pixels as an earlier one.
+        without: images to leave out by the names that the source gives them, and why.
         max_images: end after that many images.
         overwrite: replace an existing `dest`.
         workers: number of threads.
@@ -69,6 +71,9 @@ def make_dataset(
                 if duplicates == "skip":
                     report.leave_out(item.name, Problem("duplicate", f"same pixels as {first}"))
                     continue
+            if without is not None and item.name in without:
+                report.leave_out(item.name, without[item.name])
+                continue
             index = len(report.written)
             name = f"{index:08d}"[:5] + f"/img{index:08d}.png"
             write(name, outcome.png)

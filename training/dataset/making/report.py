@@ -19,12 +19,14 @@ class Report:
         left_out: [name in the source, kind, detail].
         changed: what was done to an image beyond the asked-for (say "converted from CMYK"), with the names.
         duplicates: [name, name of the earlier image with the same pixels].
+        findings: (what was looked for, [name, name of the image that belongs to it, a number]), of other judges.
     """
 
     written: list[tuple[str, str]] = field(default_factory=list)
     left_out: list[tuple[str, str, str]] = field(default_factory=list)
     changed: dict[str, list[str]] = field(default_factory=dict)
     duplicates: list[tuple[str, str]] = field(default_factory=list)
+    findings: list[tuple[str, list[tuple[str, str, float]]]] = field(default_factory=list)
 
     def leave_out(self, name: str, problem: Problem) -> None:
         """Note that an image was left out."""
@@ -45,6 +47,9 @@ class Report:
         if self.duplicates:
             pairs = [f"{name} = {first}" for name, first in self.duplicates]
             lines.append(f"same pixels as an earlier image: {len(pairs)}: {_some(pairs)}")
+        for what, found in self.findings:
+            shown = [f"{name} and {other} ({value:.3g})" for name, other, value in found]
+            lines.append(f"{what}: {len(found)}" + (f": {_some(shown)}" if found else ""))
         return lines
 
     def save(self, path: str | os.PathLike, summary: dict) -> None:
@@ -54,6 +59,10 @@ class Report:
             "left_out": [{"source": name, "kind": kind, "detail": detail} for name, kind, detail in self.left_out],
             "changed": self.changed,
             "duplicates": [{"source": name, "same_as": first} for name, first in self.duplicates],
+            "findings": {
+                what: [{"source": name, "other": other, "value": round(value, 4)} for name, other, value in found]
+                for what, found in self.findings
+            },
             "written": [{"name": name, "source": source} for name, source in self.written],
         }
         write_json(path, content, ensure_ascii=False)
