@@ -108,8 +108,10 @@ def run(command: list[str], log: Path, seconds: float) -> int | str:
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with open(log, "w", encoding="utf-8") as stream:
         process = subprocess.Popen(
-            command, cwd=SOURCE, env=environment, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
-        )
+            command, cwd=SOURCE, env=environment, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True,
+            # Whoever starts us in the background may have made us ignore it, and a stage would inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )  # fmt: skip
         try:
             return process.wait(seconds)
         except subprocess.TimeoutExpired:

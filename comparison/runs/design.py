@@ -95,8 +95,9 @@ def load_design(outdir: Path) -> Design | None:
         return None
     try:
         return Design.from_dict(read_json(path))
-    except ValueError as error:
-        raise UserError(f"cannot read {path} ({error}); bring it back from a copy, or give another `outdir`") from error
+    except (UserError, ValueError) as error:
+        reason = f"{error}" if isinstance(error, UserError) else f"cannot read {path} ({error})"
+        raise UserError(f"{reason}; bring it back from a copy, or give another `outdir`") from error
 
 
 def save_design(outdir: Path, design: Design) -> None:
