@@ -214,15 +214,26 @@ def world(device_type: str) -> Iterator[World]:
         timeout=COLLECTIVE_TIMEOUT,
     )
     control = dist.new_group(backend="gloo", timeout=COLLECTIVE_TIMEOUT) if device_type == "cuda" else dist.group.WORLD
+    here = World(rank, size, local_rank, int(os.environ.get("LOCAL_WORLD_SIZE", "1")), control, store)
+    del control
     try:
-        yield World(rank, size, local_rank, int(os.environ.get("LOCAL_WORLD_SIZE", "1")), control, store)
+        yield here
     except UserError:
-        # All processes agree on it. With the group's threads alive, the end of the interpreter can abort the process,
-        # and its exit status would be lost; so it would be by an error about another process that has gone already.
+        # All processes agree on it. An error about another process that has gone already must not hide it.
         with contextlib.suppress(RuntimeError):
-            dist.destroy_process_group()
+            _leave(here)
         raise
     # Not on another failure: taking leave of a lost worker can block.
+    _leave(here)
+
+
+def _leave(here: World) -> None:
+    """Destroy the process group, and end its threads.
+
+    They live as long as there is a reference to it, be it in the frames of an exception. One that lets go of the last
+    collective's tensors while the interpreter ends aborts the process, and its exit status would be lost.
+    """
+    object.__setattr__(here, "control", None)
     dist.destroy_process_group()
 
 
