@@ -91,12 +91,12 @@ def main(options: Options) -> None:
     which = "best" if options.best else "last" if options.last else "all"
     request = Request(**{name: getattr(options, name) for name in for_request}, which=which, settings=settings)
     if options.gpus > 1 and "RANK" not in os.environ:
-        from torch_utils.launch import launch
+        from torch_utils.processes.launch import launch
 
         sys.exit(launch(Path(__file__).resolve(), options.gpus, sys.argv[1:]))
-    from torch_utils.devices import choose_device
-    from torch_utils.distributed import world
-    from torch_utils.watch import Watch
+    from torch_utils.machine.devices import choose_device
+    from torch_utils.processes.distributed import world
+    from torch_utils.processes.watch import Watch
 
     with (
         world(choose_device(options.device).type) as here,

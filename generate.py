@@ -14,8 +14,8 @@ from generation.mixing import DEFAULT_LAYERS
 from generation.options import NetworkOptions
 from generation.output import Motion, Source, draw_grid, draw_mixing, draw_pictures, draw_video
 from generation.renderer import Renderer
-from torch_utils.devices import choose_device
-from torch_utils.video import require_ffmpeg
+from torch_utils.machine.devices import choose_device
+from torch_utils.media.video import require_ffmpeg
 
 EPILOG = """\b
 Examples:

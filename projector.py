@@ -20,8 +20,8 @@ from projection.optimization import NOISE_INITS, SPACES, ProjectionResult, Step
 from projection.outputs import can_plot, measurements, write_outputs
 from projection.targets import Target, find_targets, load_target
 from projection.video import Film
-from torch_utils.devices import choose_device
-from torch_utils.video import require_ffmpeg
+from torch_utils.machine.devices import choose_device
+from torch_utils.media.video import require_ffmpeg
 
 TARGETS, HOW = "What to project, and where to", "How"
 COUNT = click.IntRange(min=1)

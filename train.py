@@ -17,8 +17,8 @@ from dnnlib.options import takes_options
 from training.options import DEFAULTS, TrainingOptions
 
 if TYPE_CHECKING:  # torch is imported once it is known that something is to be trained
-    from torch_utils.distributed import World
-    from torch_utils.watch import Watch
+    from torch_utils.processes.distributed import World
+    from torch_utils.processes.watch import Watch
     from training.run_dir import RunDir
 
 
@@ -42,12 +42,12 @@ def main(options: TrainingOptions) -> None:
     continued.
     """  # noqa: D301
     if (options.gpus or DEFAULTS.gpus) > 1 and "RANK" not in os.environ:
-        from torch_utils.launch import launch
+        from torch_utils.processes.launch import launch
 
         sys.exit(launch(Path(__file__).resolve(), options.gpus, sys.argv[1:]))
-    from torch_utils.devices import choose_device
-    from torch_utils.distributed import world
-    from torch_utils.watch import Watch
+    from torch_utils.machine.devices import choose_device
+    from torch_utils.processes.distributed import world
+    from torch_utils.processes.watch import Watch
 
     with world(choose_device(options.device).type) as here, Watch(here) as watch:
         status = _run(options, here, watch)
@@ -57,7 +57,7 @@ def main(options: TrainingOptions) -> None:
 def _run(options: TrainingOptions, world: "World", watch: "Watch") -> int:
     """Resolve the options, find the run directory, train; the exit status."""
     from metrics import RunMetrics, check_names
-    from torch_utils.allocator import keep_freed_memory
+    from torch_utils.machine.allocator import keep_freed_memory
     from training.command import begin
     from training.progress import StopRequest
     from training.run_dir import State

@@ -34,7 +34,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from dnnlib import atomic_write
-from torch_utils.environment import provenance
+from torch_utils.machine.environment import provenance
 
 SECONDS = 60  # for a case, however busy the machine is
 MEMORY = 4 << 30  # bytes of address space above what a child begins with

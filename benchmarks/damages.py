@@ -24,8 +24,8 @@ from metrics.measures.frechet import frechet_distance_to_features
 from metrics.measures.kernel import kernel_distance
 from metrics.measures.sliced_features import sliced_wasserstein_of_features
 from metrics.measures.swd import PatchStore, sliced_wasserstein
-from torch_utils.efficientnet_lite import LITE0, efficientnet_lite, in_network_range, read_lite
-from torch_utils.environment import provenance
+from torch_utils.machine.environment import provenance
+from torch_utils.published.efficientnet_lite import LITE0, efficientnet_lite, in_network_range, read_lite
 from training.dataset import ImageDataset
 
 JUDGED, REAL, POOL = 200, 1200, 800

@@ -25,7 +25,7 @@ from metrics.features.moments import Moments
 from metrics.measures.frechet import frechet_distance, frechet_distance_to_features, frechet_infinity
 from metrics.measures.kernel import kernel_distance
 from metrics.measures.swd import _smooth
-from torch_utils.environment import provenance
+from torch_utils.machine.environment import provenance
 from training.dataset import ImageDataset
 
 COUNTS = (100, 200, 500, 1000, 1500, 2000)

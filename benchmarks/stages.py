@@ -39,8 +39,8 @@ import click
 from benchmarks.goals import goals, table
 from dnnlib import UserError, atomic_write
 from dnnlib.cli import door
-from torch_utils.devices import choose_device
-from torch_utils.environment import SOURCE, provenance
+from torch_utils.machine.devices import choose_device
+from torch_utils.machine.environment import SOURCE, provenance
 from training.config.number_format import cpu_has_bf16_units
 
 GRACE = 20  # seconds that a stage gets to say what it has found, after its time is over
@@ -65,41 +65,50 @@ class Stage:
 def stages(device: str) -> dict[str, Stage]:
     """The stages of a device by name, the most telling ones first."""
     on, to_json = f"--device={device}", "--json={json}"
-    quick = Stage(("benchmarks.quick", on, to_json), limit=180)
+    quick = Stage(("benchmarks.speed.quick", on, to_json), limit=180)
     if device == "cpu":
         precisions = "fp32,bf16" if cpu_has_bf16_units() else "fp32"
-        step = ("benchmarks.training", on, "--resolutions=32", "--batch=16", f"--precisions={precisions}", to_json)
+        step = (
+            "benchmarks.speed.training",
+            on,
+            "--resolutions=32",
+            "--batch=16",
+            f"--precisions={precisions}",
+            to_json,
+        )
         return {
             "quick": quick,
             "step": Stage(step, limit=1800),
-            "tools": Stage(("benchmarks.tools", on, "--resolutions=32", f"--precisions={precisions}", to_json)),
-            "metrics": Stage(("benchmarks.metrics", "--images=2000", "--out={json}")),
-            "losses": Stage(("benchmarks.losses", on, "--rounds=5", to_json)),
-            "ops": Stage(("benchmarks.ops", on, "--resolutions=64", "--repeats=5", "--out={out}/ops"), limit=1800),
-            "saving": Stage(("benchmarks.saving",)),
-            "memory": Stage(("benchmarks.memory", on), limit=1800),
+            "tools": Stage(("benchmarks.speed.tools", on, "--resolutions=32", f"--precisions={precisions}", to_json)),
+            "metrics": Stage(("benchmarks.speed.metrics", "--images=2000", "--out={json}")),
+            "losses": Stage(("benchmarks.speed.losses", on, "--rounds=5", to_json)),
+            "ops": Stage(
+                ("benchmarks.speed.ops", on, "--resolutions=64", "--repeats=5", "--out={out}/ops"), limit=1800
+            ),
+            "saving": Stage(("benchmarks.speed.saving",)),
+            "memory": Stage(("benchmarks.speed.memory", on), limit=1800),
         }
-    step = ("benchmarks.training", on, "--repeats=10", to_json)
+    step = ("benchmarks.speed.training", on, "--repeats=10", to_json)
     pytest = ("pytest", "-q", "-m", "gpu", "--maxfail=25", "-p", "no:cacheprovider", "--durations=10", "--tb=short")
     if importlib.util.find_spec("xdist") is not None:
         pytest += ("-n", "4")
-    losses = ("benchmarks.losses", on, "--dtype=float32", "--dtype=bfloat16", to_json)
+    losses = ("benchmarks.speed.losses", on, "--dtype=float32", "--dtype=bfloat16", to_json)
     larger = ("--", "--cbase=8192", "--cmax=256", "--glr=0.0025", "--dlr=0.0025")
-    precision = ("benchmarks.bfloat16", on, "--outdir={out}/precision", "--kimg=16", "--jobs=3", to_json, *larger)
+    precision = ("benchmarks.speed.bfloat16", on, "--outdir={out}/precision", "--kimg=16", "--jobs=3", to_json, *larger)
     return {
         "quick": quick,
         "tests-ops": Stage((*pytest, "tests/torch_utils"), 300),
         "tests-training": Stage((*pytest, "tests/training"), 240),
-        "ops": Stage(("benchmarks.ops", on, "--out={out}/ops")),
+        "ops": Stage(("benchmarks.speed.ops", on, "--out={out}/ops")),
         "step": Stage((*step, "--resolutions=64,256", "--precisions=bf16,fp32")),
         "step-graphs": Stage((*step, "--resolutions=64,256,32,128", "--precisions=bf16", "--cuda-graphs")),
         "losses": Stage(losses),
         "losses-compiled": Stage((*losses, "--compile")),
-        "tools": Stage(("benchmarks.tools", on, "--resolutions=64,256,1024", to_json)),
+        "tools": Stage(("benchmarks.speed.tools", on, "--resolutions=64,256,1024", to_json)),
         "precision": Stage(precision, limit=480),
         "step-more": Stage((*step, "--resolutions=32,128", "--precisions=bf16,fp32")),
-        "memory": Stage(("benchmarks.memory", on)),
-        "saving": Stage(("benchmarks.saving",)),
+        "memory": Stage(("benchmarks.speed.memory", on)),
+        "saving": Stage(("benchmarks.speed.saving",)),
     }
 
 

@@ -20,7 +20,7 @@ from comparison.runs.losses import LossSpec, parse_losses
 from comparison.runs.runner import pending, run_jobs
 from dnnlib import UserError, make_folder
 from dnnlib.options import read_options
-from torch_utils.devices import choose_device
+from torch_utils.machine.devices import choose_device
 from training.config.resolve import resolve
 from training.options import TrainingOptions
 

@@ -12,8 +12,8 @@ from generation.interpolation import path_through
 from generation.latents import latents_from_seeds, load_projected
 from generation.mixing import default_layers, mixing_grid, mixing_pictures
 from generation.renderer import Renderer
-from torch_utils.images import make_grid, save_image
-from torch_utils.video import write_video
+from torch_utils.media.images import make_grid, save_image
+from torch_utils.media.video import write_video
 
 Text = dict[str, str]  # what a PNG says of itself
 

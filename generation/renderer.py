@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from generation.latents import latents_from_seeds
-from torch_utils.images import to_uint8
+from torch_utils.media.images import to_uint8
 from training.networks import Generator
 
 

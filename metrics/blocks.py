@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import torch
 import torch.nn.functional as F
 
-from torch_utils.distributed import World
+from torch_utils.processes.distributed import World
 
 BLOCK = 64
 

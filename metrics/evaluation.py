@@ -16,7 +16,7 @@ from metrics.measures.metric import Metric
 from metrics.names import parse_metric
 from metrics.results import Result
 from metrics.settings import EvaluationSettings
-from torch_utils.environment import versions
+from torch_utils.machine.environment import versions
 
 _LIBRARIES = (
     "rooted-stylegan", "torch", "numpy", "scipy", "pillow", "torch-fidelity", "torchvision", "lpips", "timm",

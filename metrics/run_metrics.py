@@ -7,7 +7,7 @@ import torch
 from metrics.evaluation import compute
 from metrics.names import check_names, higher_is_better
 from metrics.results import Result
-from torch_utils.distributed import World
+from torch_utils.processes.distributed import World
 from torch_utils.timing import format_time
 from training.dataset import ImageDataset
 from training.run_dir import RunDir

@@ -9,7 +9,7 @@ import torch
 
 from dnnlib import UserError
 from metrics.blocks import BLOCK
-from torch_utils.distributed import World
+from torch_utils.processes.distributed import World
 
 ShowProgress = Callable[[str, int, int], None]
 """Called with (label, images done, images to do)."""
@@ -30,7 +30,7 @@ class EvaluationSettings:
         cache_dir: of detectors and real features; None for `DNNLIB_CACHE_DIR`, else `~/.cache/dnnlib`.
         bootstrap: number of resamples for 95 % intervals, 0 for none.
         progress: called with (label, images done, images to do).
-        world: this process among those that make the same call and share the work (`torch_utils.distributed.world`).
+        world: this process among those that make the same call and share the work (`processes.distributed.world`).
         mark_unavailable: give a `Result` with `not_computed` for a metric whose detector is not here, instead of
             raising `DetectorUnavailable`.
 

@@ -17,8 +17,8 @@ import torch.nn.functional as F
 
 from dnnlib import UserError, first_line, last_line
 from dnnlib.weights import VGG16, locate
-from torch_utils.images import repeat_grey
-from torch_utils.lpips_vgg16 import lpips_vgg16
+from torch_utils.media.images import repeat_grey
+from torch_utils.published.lpips_vgg16 import lpips_vgg16
 
 LARGEST = 256  # pixels; larger images are reduced by area before perceptual features are computed
 

@@ -12,7 +12,7 @@ import torch
 
 from dnnlib import atomic_write, write_json
 from projection.optimization import ProjectionResult
-from torch_utils.images import make_grid, save_image, to_uint8
+from torch_utils.media.images import make_grid, save_image, to_uint8
 from training.snapshot import Snapshot, save_snapshot
 
 

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from dnnlib import UserError
 from dnnlib.files import read_regular
-from torch_utils.pictures import DECODE_ERRORS, MOST_BYTES, open_picture, picture_suffixes, why_unreadable
+from torch_utils.media.pictures import DECODE_ERRORS, MOST_BYTES, open_picture, picture_suffixes, why_unreadable
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 

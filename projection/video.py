@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from torch_utils.images import to_pil, to_uint8
-from torch_utils.video import write_video
+from torch_utils.media.images import to_pil, to_uint8
+from torch_utils.media.video import write_video
 
 FPS = 10
 SMALLEST = 256  # pixels; smaller images are enlarged by a whole factor

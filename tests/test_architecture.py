@@ -29,6 +29,7 @@ ALLOWED = {
 # The rooms of a package: each imports only rooms before it.
 ROOMS = {
     "comparison": ("runs", "findings", "report"),
+    "torch_utils": ("machine", "ops", "processes", "media", "published"),
     "metrics": ("copying", "detectors", "features", "measures"),
     "training": ("options", "networks", "augment", "dataset", "run_dir", "snapshot", "config", "outputs"),
 }

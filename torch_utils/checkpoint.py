@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save
 
 from dnnlib import UserError, atomic_write
-from torch_utils.distributed import World
+from torch_utils.processes.distributed import World
 
 FORMAT = "rooted-stylegan checkpoint 1"
 _NAME = re.compile(r"checkpoint-(\d{9})\.safetensors")

@@ -18,7 +18,7 @@ import psutil
 import torch
 
 from dnnlib.cli import Command, door
-from torch_utils import environment
+from torch_utils.machine import environment
 from torch_utils.ops import describe_implementations
 
 _PACKAGES = (

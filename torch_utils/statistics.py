@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from torch_utils.distributed import World
+from torch_utils.processes.distributed import World
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dnnlib import UserError
-from torch_utils.distributed import World
 from torch_utils.ops import describe_implementations
+from torch_utils.processes.distributed import World
 from training.config import TrainingConfig, load_config
 from training.config.continuing import extend, open_unchanged
 from training.config.resolve import resolve

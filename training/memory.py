@@ -11,7 +11,7 @@ import torch
 from training.config import TrainingConfig
 
 # Saved feature maps per layer and image, in units of the layer's output, in the most demanding phase, and what the
-# process needs besides; fitted to the peaks that benchmarks/memory.py measures on a CPU (docs/results/running.md).
+# process needs besides; fitted to the peaks of benchmarks/speed/memory.py on a CPU (docs/results/running.md).
 # The value for CUDA is not measured.
 _COPIES_PER_LAYER = 5.5
 _TOLERANCE = 1.33

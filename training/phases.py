@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from torch_utils.cuda_graphs import GraphedMicroBatch, GraphError
-from torch_utils.distributed import World
+from torch_utils.processes.distributed import World
 from torch_utils.timing import Stopwatch
 from training.config import TrainingConfig
 from training.parameters import LazyAdam

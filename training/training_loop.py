@@ -14,10 +14,10 @@ from tqdm import tqdm
 from dnnlib import UserError
 from dnnlib.errors import WriteError
 from torch_utils.checkpoint import Checkpoints
-from torch_utils.devices import choose_device
-from torch_utils.distributed import World
+from torch_utils.machine.devices import choose_device
 from torch_utils.nan_check import nan_check
 from torch_utils.ops import use_implementation
+from torch_utils.processes.distributed import World
 from torch_utils.statistics import Statistics
 from training import memory
 from training.augment import PseudoReals, build_pipe

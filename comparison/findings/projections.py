@@ -17,7 +17,7 @@ from dnnlib.typed import fits
 from projection import load_distance, project
 from projection.distance import Distance
 from projection.targets import find_targets, load_target
-from torch_utils.images import save_image, to_uint8
+from torch_utils.media.images import save_image, to_uint8
 from training.dataset import ImageDataset
 from training.snapshot import load_snapshot
 

@@ -13,7 +13,7 @@ from comparison.runs.collect import Run, Runs
 from comparison.runs.design import Design
 from comparison.runs.jobs import job_of
 from dnnlib import atomic_write, write_json
-from torch_utils.environment import versions
+from torch_utils.machine.environment import versions
 
 FORMAT = 1
 CSV_COLUMNS = (

@@ -12,7 +12,7 @@ from PIL import Image
 from comparison.runs.collect import Run, Runs, data_options
 from dnnlib import UserError
 from dnnlib.files import read_regular
-from torch_utils.pictures import DECODE_ERRORS, MOST_BYTES, open_picture, why_unreadable
+from torch_utils.media.pictures import DECODE_ERRORS, MOST_BYTES, open_picture, why_unreadable
 
 COLUMNS, ROWS = 6, 4
 PICTURE_LIMIT = 400  # pictures in one report: about 10 MB at 64 x 64

@@ -7,7 +7,7 @@ common layout (every aligned face) counts, only what is in no other picture.
 import torch
 import torch.nn.functional as F
 
-from torch_utils.images import rgb_on_white
+from torch_utils.media.images import rgb_on_white
 
 LARGEST = 64  # pixels of the shorter side
 _LUMA = (0.299, 0.587, 0.114)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from torch_utils.images import rgb_on_white
+from torch_utils.media.images import rgb_on_white
 
 SHIFT = 3 / 64  # of the side, at most
 BRIGHTNESS = 0.1

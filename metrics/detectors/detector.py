@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from dnnlib import UserError
-from torch_utils.environment import versions
-from torch_utils.images import rgb_on_white
+from torch_utils.machine.environment import versions
+from torch_utils.media.images import rgb_on_white
 
 
 class DetectorUnavailable(UserError):

@@ -10,9 +10,9 @@ import torch
 
 from metrics.detectors.detector import Network
 from metrics.detectors.pretrained import Pretrained
-from torch_utils.efficientnet_lite import LITE0 as LITE0_WEIGHTS
-from torch_utils.efficientnet_lite import LITE2 as LITE2_WEIGHTS
-from torch_utils.efficientnet_lite import efficientnet_lite, in_network_range
+from torch_utils.published.efficientnet_lite import LITE0 as LITE0_WEIGHTS
+from torch_utils.published.efficientnet_lite import LITE2 as LITE2_WEIGHTS
+from torch_utils.published.efficientnet_lite import efficientnet_lite, in_network_range
 
 IMAGE_SIZE = 112  # ranks damage as 224 does, at a quarter of its cost: docs/metrics.md
 

@@ -8,7 +8,7 @@ import torch
 from dnnlib.weights import VGG16 as WEIGHTS
 from metrics.detectors.detector import Network
 from metrics.detectors.pretrained import Pretrained
-from torch_utils.lpips_vgg16 import lpips_vgg16
+from torch_utils.published.lpips_vgg16 import lpips_vgg16
 
 
 def _build(weights: Mapping[str, torch.Tensor], path: Path, device: torch.device) -> Network:

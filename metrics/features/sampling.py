@@ -17,7 +17,7 @@ import torch
 from dnnlib import UserError
 from metrics.blocks import BLOCK
 from metrics.randomness import LABELS, LATENTS, NOISE, stream
-from torch_utils.images import to_uint8
+from torch_utils.media.images import to_uint8
 from training.networks import Generator, set_precision
 
 

@@ -28,7 +28,7 @@ from dnnlib.cli import Command, IntegerRanges, Number, NumberList, door
 from rooted import adversarial_loss
 from rooted.experiments.many_networks import forward, start_weights
 from rooted.experiments.reporting import pyplot, save_figure, seed_interval, to_markdown
-from torch_utils.environment import provenance
+from torch_utils.machine.environment import provenance
 
 MODES, RADIUS, SIGMA = 8, 2.0, 0.15
 ON_DATA = 3 * SIGMA  # 99 % of the data is as near to a mode

@@ -26,7 +26,7 @@ from dnnlib.cli import Command, Number, door
 from rooted.experiments.many_networks import forward, start_weights
 from rooted.experiments.reporting import pyplot, save_figure, seed_interval, to_markdown, write_csv
 from rooted.functional import rooted_nll
-from torch_utils.environment import provenance
+from torch_utils.machine.environment import provenance
 
 WIDTH = 100
 PAPER_RATE = 0.01

@@ -5,7 +5,7 @@ import json
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import losses
+from benchmarks.speed import losses
 
 
 def records(*arguments):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from benchmarks import ops_page
+from benchmarks.speed import ops_page
 
 RESULTS = Path(__file__).resolve().parents[2] / "docs" / "results"
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from dnnlib import UserError
 from generation.interpolation import path_through
-from torch_utils.video import write_video
+from torch_utils.media.video import write_video
 
 KEYS = torch.randn(4, 3, 5, generator=torch.Generator().manual_seed(0))
 

@@ -9,7 +9,7 @@ import torch
 
 import metrics
 from dnnlib import UserError
-from torch_utils.distributed import World, world
+from torch_utils.processes.distributed import World, world
 from training.dataset import ImageDataset
 
 NAMES = [

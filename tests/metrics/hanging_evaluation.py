@@ -8,8 +8,8 @@ import conftest
 
 import metrics
 from metrics.blocks import BLOCK
-from torch_utils.distributed import world
-from torch_utils.watch import Watch
+from torch_utils.processes.distributed import world
+from torch_utils.processes.watch import Watch
 from training.dataset import ImageDataset
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from metrics.blocks import BLOCK, blocks_in_order
-from torch_utils.distributed import World
+from torch_utils.processes.distributed import World
 
 HERE = Path(__file__).resolve().parent
 

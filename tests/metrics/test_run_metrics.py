@@ -5,7 +5,7 @@ import json
 import metrics.run_metrics
 from metrics import RunMetrics
 from metrics.results import Result
-from torch_utils.distributed import World
+from torch_utils.processes.distributed import World
 from training.run_dir import RunDir
 
 

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from benchmarks import kill_test
 from metrics import RunMetrics
-from torch_utils.distributed import World
+from torch_utils.processes.distributed import World
 from training.config.resolve import resolve
 from training.options import TrainingOptions
 from training.outputs.evaluator import Evaluator

@@ -8,9 +8,9 @@ import torch
 
 from dnnlib import UserError
 from metrics import DetectorUnavailable
-from torch_utils.distributed import World, world
+from torch_utils.processes.distributed import World, world
+from torch_utils.processes.watch import Watch
 from torch_utils.statistics import Statistics
-from torch_utils.watch import Watch
 from training.config.resolve import resolve
 from training.options import TrainingOptions
 from training.run_dir import RunDir

@@ -13,8 +13,8 @@ from torch.overrides import TorchFunctionMode
 
 import rooted
 from torch_utils import cuda_graphs
-from torch_utils.distributed import World
 from torch_utils.ops.grid_sample import gather_bilinear
+from torch_utils.processes.distributed import World
 from torch_utils.statistics import Statistics
 from training.augment import PseudoReals, build_pipe, geometry
 from training.augment.ada import AdaController
@@ -199,7 +199,7 @@ BROKEN_ON_THE_DEVICE = """
 import contextlib, sys, tempfile
 from pathlib import Path
 import torch
-from torch_utils.distributed import World
+from torch_utils.processes.distributed import World
 from torch_utils import cuda_graphs
 from training.config.resolve import resolve
 from training.options import TrainingOptions

@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from metrics import RunMetrics
 from rooted import adversarial_loss
-from torch_utils.distributed import World
+from torch_utils.processes.distributed import World
 from training.config import TrainingConfig
 from training.config.schema import AdamOptions, AugmentOptions, DatasetOptions, RegularizationOptions
 from training.dataset import ImageDataset

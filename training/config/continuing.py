@@ -4,7 +4,7 @@ import dataclasses
 
 from dnnlib import UserError
 from dnnlib.options import options_of
-from torch_utils.devices import choose_device
+from torch_utils.machine.devices import choose_device
 from training.config.resolve import check_alone, data_path, open_dataset, resolve_computation
 from training.config.schema import TrainingConfig, set_by
 from training.dataset import ImageDataset

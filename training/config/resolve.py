@@ -8,7 +8,7 @@ from dnnlib import UserError, renamed
 from dnnlib.options import check_together
 from rooted import AdversarialLoss
 from rooted.players import parse_player, player_loss
-from torch_utils.devices import choose_device
+from torch_utils.machine.devices import choose_device
 from training.config.number_format import resolve_precision
 from training.config.schema import (
     AdamOptions,

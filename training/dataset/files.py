@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 from dnnlib import UserError
 from dnnlib.archives import ZIP_ERRORS, read_entry, read_head
 from dnnlib.files import open_regular, read_regular
-from torch_utils.pictures import MOST_BYTES, picture_suffixes
+from torch_utils.media.pictures import MOST_BYTES, picture_suffixes
 
 DATASET_JSON = "dataset.json"
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dnnlib import UserError
-from torch_utils.pictures import DECODE_ERRORS, check_pixels, open_picture, why_unreadable
+from torch_utils.media.pictures import DECODE_ERRORS, check_pixels, open_picture, why_unreadable
 from training.dataset.files import FolderFiles, ZipFiles
 
 MODES = {"L": 1, "RGB": 3, "RGBA": 4}

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from torch_utils.images import make_grid, save_image, to_uint8
+from torch_utils.media.images import make_grid, save_image, to_uint8
 from training.config import TrainingConfig
 from training.dataset import ImageDataset
 from training.run_dir import RunDir, names

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from torch_utils.distributed import World
+from torch_utils.processes.distributed import World
 from torch_utils.statistics import Summary
 from training.config import TrainingConfig
 from training.dataset import ImageDataset

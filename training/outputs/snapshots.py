@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from dnnlib import copy_whole, write_json
-from torch_utils.environment import versions
+from torch_utils.machine.environment import versions
 from training.config import TrainingConfig
 from training.dataset import ImageDataset
 from training.options.keep import Keep

@@ -22,9 +22,9 @@ from rooted.experiments.classification.config import DivergedError, LossConfig, 
 from rooted.experiments.classification.image_data import ImageSet
 from rooted.experiments.classification.image_training import train
 from rooted.experiments.reporting import pyplot, save_figure, seed_interval, to_markdown, write_csv
-from torch_utils.devices import choose_device
-from torch_utils.distributed import world
-from torch_utils.environment import provenance
+from torch_utils.machine.devices import choose_device
+from torch_utils.machine.environment import provenance
+from torch_utils.processes.distributed import world
 
 # fmt: off
 PRESETS: dict[str, dict[str, Any]] = {

@@ -7,7 +7,7 @@ from torch import nn
 
 from dnnlib import UserError
 from rooted import FocalLoss, RootedCrossEntropyLoss
-from torch_utils.distributed import World
+from torch_utils.processes.distributed import World
 
 
 @dataclass(frozen=True)

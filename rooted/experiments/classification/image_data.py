@@ -12,7 +12,7 @@ from torch import Tensor
 from dnnlib import UserError
 from dnnlib.files import read_regular
 from torch_utils.arrays import ARRAY_ERRORS, read_arrays
-from torch_utils.pictures import DECODE_ERRORS, MOST_BYTES, open_picture, why_unreadable
+from torch_utils.media.pictures import DECODE_ERRORS, MOST_BYTES, open_picture, why_unreadable
 
 NAMED = {"cifar10": 32, "cifar100": 32, "food101": 224}
 EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}

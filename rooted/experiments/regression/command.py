@@ -36,7 +36,7 @@ from rooted.experiments.regression.cross_validation import (
 from rooted.experiments.regression.regression_tables import rows_of_table, rows_of_variants
 from rooted.experiments.regression.tabular import LOADERS, Source, Table, load
 from rooted.experiments.reporting import to_markdown, write_csv
-from torch_utils.environment import provenance
+from torch_utils.machine.environment import provenance
 
 PAPER_RATE = 0.01
 RATES = [0.01, 0.03, 0.1, 0.3, 1.0]

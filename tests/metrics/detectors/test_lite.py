@@ -13,7 +13,7 @@ from dnnlib import UserError
 from dnnlib.weights import PackagedFile, locate_in_package
 from metrics.detectors.detector import DetectorUnavailable
 from metrics.detectors.registry import open_detector
-from torch_utils.efficientnet_lite import LITE0, LITE2, efficientnet_lite, read_lite
+from torch_utils.published.efficientnet_lite import LITE0, LITE2, efficientnet_lite, read_lite
 from training.dataset import ImageDataset
 
 CPU = torch.device("cpu")

@@ -11,7 +11,7 @@ import metrics
 from dnnlib import UserError
 from metrics.detectors.detector import Detector, DetectorUnavailable
 from metrics.detectors.registry import DETECTORS, open_detector
-from torch_utils import environment
+from torch_utils.machine import environment
 
 REAL_WEIGHTS = os.environ.get("ROOTED_DETECTOR_DIR")  # read before the tests hide it
 CPU = torch.device("cpu")

@@ -18,7 +18,7 @@ from PIL import Image
 from dnnlib import UserError
 from dnnlib.archives import read_entry
 from projection.targets import load_target
-from torch_utils.pictures import FORMATS, MOST_PIXELS, open_picture
+from torch_utils.media.pictures import FORMATS, MOST_PIXELS, open_picture
 from training.dataset import ImageDataset
 from training.dataset.making.archives import from_mnist
 from training.dataset.making.image_files import from_image_files

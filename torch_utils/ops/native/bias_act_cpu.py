@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import torch
 
-from torch_utils.environment import processor_fields
+from torch_utils.machine.environment import processor_fields
 from torch_utils.ops import bias_act_torch
 from torch_utils.ops.activation import Options
 from torch_utils.ops.layout import dense_layout

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from dnnlib import UserError, first_line, renamed
-from torch_utils.pictures import MOST_BYTES
+from torch_utils.media.pictures import MOST_BYTES
 from training.dataset.files import FolderFiles, ZipFiles, image_names, is_clutter, open_files, refuse_escape
 from training.dataset.making.labels import labels_of
 from training.dataset.making.source import Item, Problem, Source

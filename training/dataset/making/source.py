@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from dnnlib import UserError
-from torch_utils.pictures import DECODE_ERRORS, open_picture, why_unreadable
+from torch_utils.media.pictures import DECODE_ERRORS, open_picture, why_unreadable
 
 Label = int | list[float] | None
 Box = tuple[int, int, int, int]

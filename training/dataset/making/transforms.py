@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from dnnlib import first_line
-from torch_utils.pictures import DECODE_ERRORS
+from torch_utils.media.pictures import DECODE_ERRORS
 from training.dataset.making.source import Box, Problem
 
 TOO_SMALL = "too small"

@@ -7,9 +7,11 @@ import sys
 
 import torch
 
-from torch_utils import environment
+from torch_utils.machine import environment
 
-PROGRAM = "import json; from torch_utils.environment import provenance; print(json.dumps(provenance('cpu', 'numpy')))"
+PROGRAM = (
+    "import json; from torch_utils.machine.environment import provenance; print(json.dumps(provenance('cpu', 'numpy')))"
+)
 
 
 def test_versions():

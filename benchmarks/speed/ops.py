@@ -1,8 +1,8 @@
 """The operators at every shape of the `auto` configurations, beside memory copies and convolutions, in one run.
 
-    python -m benchmarks.ops --out=docs/results/ops-cpu
+    python -m benchmarks.speed.ops --out=docs/results/ops-cpu
 
-writes ops-cpu.json, of which `benchmarks.ops_page` makes a page. For every shape: time of the forward pass, the
+writes ops-cpu.json, of which `benchmarks.speed.ops_page` makes a page. For every shape: time of the forward pass, the
 gradient and the gradient of the gradient, and the rate of the bytes that must move at least (each input read once, each
 result written once) as a share of the rate of a plain copy into existing memory of the same amount. On a GPU each
 implementation is measured.
@@ -19,13 +19,13 @@ import click
 import torch
 import torch.nn.functional as F
 
-from benchmarks.measuring import Stopwatch, cpu_time_option, device_option, threads_option
-from benchmarks.ops_page import page
+from benchmarks.speed.measuring import Stopwatch, cpu_time_option, device_option, threads_option
+from benchmarks.speed.ops_page import page
 from dnnlib import write_json
 from dnnlib.cli import IntegerRanges, NameList, door
-from torch_utils.allocator import keep_freed_memory
-from torch_utils.devices import choose_device
-from torch_utils.environment import provenance
+from torch_utils.machine.allocator import keep_freed_memory
+from torch_utils.machine.devices import choose_device
+from torch_utils.machine.environment import provenance
 from torch_utils.ops import describe_implementations, use_implementation
 from torch_utils.ops.bias_act import bias_act
 from torch_utils.ops.grid_sample import grid_sample

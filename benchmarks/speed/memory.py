@@ -1,6 +1,6 @@
 """Measure the memory of the first training step, which has every phase, beside the estimate of training/memory.py.
 
-    python -m benchmarks.memory
+    python -m benchmarks.speed.memory
 
 Every configuration runs in a process of its own; on the CPU the peak is that of the process (VmHWM).
 """
@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from benchmarks.measuring import device_option, in_own_process, training_run
-from torch_utils.allocator import keep_freed_memory
+from benchmarks.speed.measuring import device_option, in_own_process, training_run
+from torch_utils.machine.allocator import keep_freed_memory
 from training import memory
 from training.setup import count_parameters
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch.distributed as dist
 
-from torch_utils.distributed import World
+from torch_utils.processes.distributed import World
 
 HEARTBEAT_SECONDS = 2.0
 # torchrun kills what does not end within 30 s of its SIGTERM: silence and this must fit into a minute.

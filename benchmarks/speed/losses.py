@@ -1,7 +1,7 @@
 """Time and memory of the rooted losses beside `torch.nn.functional.cross_entropy`, as JSON lines.
 
-    python -m benchmarks.losses                                       # the CPU, eager
-    python -m benchmarks.losses --device=cuda --compile --dtype=float32 --dtype=bfloat16 --json=losses.json
+    python -m benchmarks.speed.losses                                       # the CPU, eager
+    python -m benchmarks.speed.losses --device=cuda --compile --dtype=float32 --dtype=bfloat16 --json=losses.json
 
 Per shape and loss one line: median, fastest and quartiles of forward + backward in milliseconds, the median of the
 ratio to cross-entropy in the same round, and the bytes of size (N, C) or more that are kept for the backward pass.
@@ -17,12 +17,12 @@ import click
 import torch
 import torch.nn.functional as F
 
-from benchmarks.measuring import Stopwatch, device_option, json_option, threads_option
+from benchmarks.speed.measuring import Stopwatch, device_option, json_option, threads_option
 from dnnlib import UserError, write_json
 from dnnlib.cli import door
 from rooted.functional import focal_cross_entropy, rooted_cross_entropy
-from torch_utils.devices import choose_device
-from torch_utils.environment import provenance
+from torch_utils.machine.devices import choose_device
+from torch_utils.machine.environment import provenance
 
 LOSSES: dict[str, Callable] = {
     "cross_entropy": F.cross_entropy,

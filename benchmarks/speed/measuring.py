@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from torch_utils.distributed import World
+from torch_utils.processes.distributed import World
 from training.config.resolve import resolve
 from training.options import TrainingOptions
 from training.run_dir import RunDir
@@ -29,7 +29,7 @@ def _set_threads(context: click.Context, parameter: click.Parameter, count: int 
 
 
 def device_option(default: str = "auto") -> Callable:
-    """`--device`, of which `torch_utils.devices.choose_device` makes the device."""
+    """`--device`, of which `torch_utils.machine.devices.choose_device` makes the device."""
     return click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default=default, show_default=True)
 
 

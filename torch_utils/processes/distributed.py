@@ -1,4 +1,4 @@
-"""Several processes on PyTorch's own engine: set-up and small collectives (`torch_utils.watch` looks after them).
+"""Several processes on PyTorch's own engine: set-up and small collectives (`watch` looks after them).
 
 A process group exists only where `torchrun` (or `--gpus=N`, which is short for it) started several
 processes; with one process every function here is the identity, so callers need no branches.

@@ -1,6 +1,6 @@
 """What evaluation costs beyond the generator's and the detector's own time.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.metrics --images=10000 --out=docs/results/metrics-speed.json
+    OMP_NUM_THREADS=1 python -m benchmarks.speed.metrics --images=10000 --out=docs/results/metrics-speed.json
 
 A small generator of 64 x 64 images and a stand-in detector are timed on their own, then as parts of
 `metrics.compute`, real features from the cache. The stand-in is far cheaper than Inception, so the share of everything
@@ -26,8 +26,8 @@ from metrics.blocks import BLOCK
 from metrics.detectors.registry import open_detector
 from metrics.features.sampling import generator_unit
 from metrics.measures.frechet import Moments, frechet_distance
-from torch_utils.environment import provenance
-from torch_utils.images import to_uint8
+from torch_utils.machine.environment import provenance
+from torch_utils.media.images import to_uint8
 from training.dataset import ImageDataset
 from training.networks import Generator, GeneratorConfig
 

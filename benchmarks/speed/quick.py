@@ -1,6 +1,6 @@
 """Whether anything is broken, in less than a minute: kernels, training steps, graphs, continuation, generation.
 
-    python -m benchmarks.quick --device=cuda --json=quick.json
+    python -m benchmarks.speed.quick --device=cuda --json=quick.json
 
 Each check says `ok` or `FAILED`, its seconds and one line; the others run all the same. The exit status is 1 if any
 failed. The kernels that it compiles are in the cache afterwards, so that what follows does not wait for them.
@@ -16,14 +16,14 @@ from pathlib import Path
 import click
 import torch
 
-from benchmarks import tools
-from benchmarks.measuring import Stopwatch, device_option, json_option, training_run
+from benchmarks.speed import tools
+from benchmarks.speed.measuring import Stopwatch, device_option, json_option, training_run
 from dnnlib import first_line, write_json
 from dnnlib.cli import door
-from torch_utils.devices import choose_device
-from torch_utils.distributed import World
-from torch_utils.environment import provenance
+from torch_utils.machine.devices import choose_device
+from torch_utils.machine.environment import provenance
 from torch_utils.ops import describe_implementations, use_implementation
+from torch_utils.processes.distributed import World
 from training.config.number_format import cpu_has_bf16_units
 from training.training_loop import Housekeeping, TrainingRun
 

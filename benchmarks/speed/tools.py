@@ -1,6 +1,6 @@
 """Throughput of generation and projection, and start-up times.
 
-python -m benchmarks.tools --resolutions=32,256 --json=tools.json
+python -m benchmarks.speed.tools --resolutions=32,256 --json=tools.json
 """
 
 import functools
@@ -14,12 +14,12 @@ import click
 import numpy as np
 import torch
 
-from benchmarks.measuring import Stopwatch, device_option, json_option
+from benchmarks.speed.measuring import Stopwatch, device_option, json_option
 from dnnlib import write_json
 from dnnlib.cli import IntegerRanges, NameList
 from projection import project
-from torch_utils.devices import choose_device
-from torch_utils.environment import SOURCE, provenance
+from torch_utils.machine.devices import choose_device
+from torch_utils.machine.environment import SOURCE, provenance
 from training.config.number_format import resolve_precision
 from training.networks import Generator, GeneratorConfig, set_precision
 

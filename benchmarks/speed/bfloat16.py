@@ -1,8 +1,8 @@
 """Whether bfloat16 costs quality: the same runs in float32 and in bfloat16, seed by seed.
 
-    python -m benchmarks.bfloat16 --outdir=precision
-    python -m benchmarks.bfloat16 --outdir=precision --data=faces64.zip --subset=200
-    python -m benchmarks.bfloat16 --outdir=precision --device=cuda --kimg=16 --jobs=3
+    python -m benchmarks.speed.bfloat16 --outdir=precision
+    python -m benchmarks.speed.bfloat16 --outdir=precision --data=faces64.zip --subset=200
+    python -m benchmarks.speed.bfloat16 --outdir=precision --device=cuda --kimg=16 --jobs=3
 
 Runs are ordinary training runs of the demo preset, continued if interrupted. The table gives the final value of the
 metric; the difference means something only where it is larger than what another seed does.
@@ -13,13 +13,13 @@ from pathlib import Path
 
 import click
 
-from benchmarks.measuring import device_option, json_option
+from benchmarks.speed.measuring import device_option, json_option
 from comparison.findings.statistics import bootstrap_interval
 from comparison.runs.runner import Job, pending, run_jobs
 from dnnlib import write_json
 from dnnlib.cli import door
-from torch_utils.devices import choose_device
-from torch_utils.environment import provenance
+from torch_utils.machine.devices import choose_device
+from torch_utils.machine.environment import provenance
 from training.run_dir import RunDir
 
 PRECISIONS = ("fp32", "bf16")

@@ -1,7 +1,7 @@
 """Measure what saving costs: the time of a checkpoint and of a network snapshot beside that of a training step.
 
-    python -m benchmarks.saving
-    python -m benchmarks.saving --preset=none --steps=1     # the large networks of the `auto` configuration
+    python -m benchmarks.speed.saving
+    python -m benchmarks.speed.saving --preset=none --steps=1     # the large networks of the `auto` configuration
 
 On the built-in faces. The share is of the time between two checkpoints.
 """
@@ -10,9 +10,9 @@ from pathlib import Path
 
 import click
 
-from benchmarks.measuring import Stopwatch, training_run
-from torch_utils.allocator import keep_freed_memory
+from benchmarks.speed.measuring import Stopwatch, training_run
 from torch_utils.checkpoint import list_checkpoints
+from torch_utils.machine.allocator import keep_freed_memory
 from training.training_loop import Housekeeping
 
 

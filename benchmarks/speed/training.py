@@ -1,6 +1,6 @@
 """Training steps of the `auto` configuration against the convolution rate of the same machine, in one run.
 
-    python -m benchmarks.training --resolutions=32 --batch=16 --precisions=fp32,bf16 --json=step.json
+    python -m benchmarks.speed.training --resolutions=32 --batch=16 --precisions=fp32,bf16 --json=step.json
 
 For every resolution and precision: the work of each phase (floating-point operations counted from the executed
 operators), its time, the step's seconds per thousand images with all intervals, and the share of the rate that
@@ -17,7 +17,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from benchmarks.measuring import (
+from benchmarks.speed.measuring import (
     Stopwatch,
     cpu_time_option,
     device_option,
@@ -28,9 +28,9 @@ from benchmarks.measuring import (
 )
 from dnnlib import write_json
 from dnnlib.cli import IntegerRanges, NameList, door
-from torch_utils.allocator import keep_freed_memory
-from torch_utils.devices import choose_device
-from torch_utils.environment import provenance
+from torch_utils.machine.allocator import keep_freed_memory
+from torch_utils.machine.devices import choose_device
+from torch_utils.machine.environment import provenance
 from training.config import TrainingConfig
 from training.memory import peak_bytes
 from training.phases import Batch

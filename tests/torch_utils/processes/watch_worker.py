@@ -3,8 +3,8 @@
 import time
 from pathlib import Path
 
-from torch_utils.distributed import world
-from torch_utils.watch import HEARTBEAT_SECONDS, Watch
+from torch_utils.processes.distributed import world
+from torch_utils.processes.watch import HEARTBEAT_SECONDS, Watch
 
 SILENCE = 4.0
 

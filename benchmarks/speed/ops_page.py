@@ -1,6 +1,6 @@
-"""The results of `benchmarks.ops` as one page, runs side by side.
+"""The results of `benchmarks.speed.ops` as one page, runs side by side.
 
-python -m benchmarks.ops_page docs/results/ops-*.json --out=docs/results/operators.md
+python -m benchmarks.speed.ops_page docs/results/ops-*.json --out=docs/results/operators.md
 """
 
 from collections.abc import Iterable

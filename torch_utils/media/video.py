@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from dnnlib import UserError, atomic_write, first_line
-from torch_utils.images import to_pil
+from torch_utils.media.images import to_pil
 
 VIDEO_SUFFIXES = (".mp4", ".gif", ".webp")
 _MAX_GIF_FPS = 50  # GIF counts in 1/100 s, and viewers slow down frames shorter than 2/100 s

@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from dnnlib import UserError
-from torch_utils.distributed import world
+from torch_utils.processes.distributed import world
 
 
 def main(mistaken: bool) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from torch_utils import distributed
-from torch_utils.distributed import Activity
+from torch_utils.processes import distributed
+from torch_utils.processes.distributed import Activity
 
 WORKER = Path(__file__).with_name("watch_worker.py")
 

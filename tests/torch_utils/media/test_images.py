@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from dnnlib import UserError
-from torch_utils.images import make_grid, save_image, to_pil, to_uint8
+from torch_utils.media.images import make_grid, save_image, to_pil, to_uint8
 
 
 def test_quantisation_follows_the_published_rule():

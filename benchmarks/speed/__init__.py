@@ -1,0 +1,1 @@
+"""How fast, and in how much memory: each module measures one thing and writes JSON."""

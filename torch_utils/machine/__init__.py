@@ -1,0 +1,1 @@
+"""What a result depends on beside the code: device, versions, processor, allocator."""

@@ -1,0 +1,1 @@
+"""Networks whose weights others have published, as modules that read these weights."""
