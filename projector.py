@@ -1,6 +1,7 @@
 """Find latents that show given pictures: `python projector.py --network=FILE --target=PICTURE --outdir=DIR`."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +49,8 @@ class Options(NetworkOptions):
         HOW, "Then fit the network itself (pivotal tuning), for each target; 350 is usual.", click.IntRange(min=0), 0,
         unit="STEPS")
     distance: str = option(
-        HOW, "What is minimised: LPIPS (VGG16), several pixel scales (no download), or TorchScript.", str, "lpips",
-        unit="lpips|pixel|FILE")
+        HOW, "What is minimised: LPIPS (VGG16), features of EfficientNet-Lite0, pixels, or TorchScript; auto takes the "
+        "first that is here and fetches nothing.", str, "auto", unit="auto|lpips|lite0|pixel|FILE")
     seed: int = option(HOW, "Of everything random.", SEED, 303, unit="SEED")
     batch: int = option(
         HOW, "Targets optimised at once; the result does not depend on it.", COUNT, 8, unit="PICTURES")
@@ -82,7 +83,8 @@ def main(options: Options) -> None:
         raise UserError("--class: this network is not conditional; leave it out")
     label = parse_class(options.class_text, G.c_dim, snapshot.metadata.get("class_names"))
     pictures = torch.stack([load_target(t.path, G.img_channels, G.img_resolution) for t in found])
-    distance = load_distance(options.distance, device, offline=options.offline)
+    say = functools.partial(click.echo, err=True)
+    distance = load_distance(options.distance, device, offline=options.offline, note=say)
     folders = _make_folders(Path(options.outdir), found)
 
     how = {name: getattr(options, name) for name in ("space", "noise_init", "num_steps", "pti_steps", "seed")}

@@ -20,6 +20,7 @@ from comparison.runs.losses import LossSpec, parse_losses
 from comparison.runs.runner import pending, run_jobs
 from dnnlib import UserError, make_folder
 from dnnlib.options import read_options
+from projection import load_distance
 from torch_utils.machine.devices import choose_device
 from training.config.resolve import resolve
 from training.options import TrainingOptions
@@ -192,5 +193,5 @@ def _project(
         if options.targets
         else projections.choose_targets(design, run, options.projections)
     )
-    distance = projections.choose_distance(options.distance, device, say)
+    distance = load_distance(options.distance, device, note=say)
     return projections.project_all(outdir, runs, targets, distance, options.projection_steps, device, say)

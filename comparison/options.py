@@ -68,7 +68,7 @@ class ComparisonOptions(GivenOptions):
         flags=("--projection-target",))
     projection_steps: int | None = option(REPORT, "Of each projection.", COUNT, 500)
     distance: str | None = option(
-        REPORT, "What projections minimise.", str, "auto", unit="auto|lpips|pixel|FILE",
+        REPORT, "What projections minimise.", str, "auto", unit="auto|lpips|lite0|pixel|FILE",
         flags=("--projection-distance",))
     train_flags: tuple[str, ...] = ()
 

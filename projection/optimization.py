@@ -81,7 +81,7 @@ def project(
     noise_init: str = "network",
     num_steps: int = 1000,
     pti_steps: int = 0,
-    distance: Distance | str = "lpips",
+    distance: Distance | str = "auto",
     seed: int = 303,
     schedule: Schedule | None = None,
     device: torch.device | str | None = None,

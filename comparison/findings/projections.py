@@ -78,24 +78,13 @@ def check_targets(paths: Sequence[str]) -> None:
 
 
 def check_distance(name: str) -> None:
-    """Refuse a distance that `choose_distance` could not give.
+    """Refuse a distance that there is not.
 
     Raises:
         UserError: names `distance`.
     """
     if name != "auto":
         load_distance(name, "cpu")
-
-
-def choose_distance(name: str, device: torch.device, say: Callable[[str], None]) -> Distance:
-    """The named distance; `auto` is LPIPS where its weights are available, else pixels, and says why."""
-    try:
-        return load_distance("lpips" if name == "auto" else name, device)
-    except UserError as error:
-        if name != "auto":
-            raise
-        say(f"projections use the pixel distance: {error}")
-        return load_distance("pixel", device)
 
 
 def project_all(

@@ -160,7 +160,10 @@ def test_r1_weights_are_searched_with_the_rates_as_factors_of_the_configurations
         (["--tune", "--metrics=none"], "--tune needs a metric"),
         (["--", "--seed=3"], "--seed after -- is set by compare.py itself"),
         (["--reach=far"], "'--reach': 'far' is not a valid number"),
-        (["--projection-distance=vgg"], "--projection-distance=vgg is neither lpips nor pixel nor a TorchScript file"),
+        (
+            ["--projection-distance=vgg"],
+            "--projection-distance=vgg is neither auto, lpips, lite0, pixel nor a TorchScript file",
+        ),
         ([f"--projection-distance={__file__}"], "test_compare.py cannot be read as a TorchScript file"),
         (["--projection-target=/nowhere.png"], "--projection-target=/nowhere.png: there is no such file or folder"),
         ([f"--projection-target={__file__}"], "test_compare.py cannot be read as a picture"),

