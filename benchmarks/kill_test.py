@@ -48,7 +48,9 @@ class Outcome:
 def start(run_dir: Path, options: tuple[str, ...] = TINY, environment: dict[str, str] | None = None) -> Any:
     """Start `train.py` on a run directory in a process of its own; its output goes to `<run_dir>.out`."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["train", "training.command", "training.training_loop", "torch._dynamo"])
+    context.set_forkserver_preload(
+        ["rooted_stylegan.train", "training.command", "training.training_loop", "torch._dynamo"]
+    )
     process = context.Process(target=_train, args=(str(run_dir), options, environment or {}))
     process.start()
     return process
@@ -58,7 +60,7 @@ def _train(run_dir: str, options: tuple[str, ...], environment: dict[str, str]) 
     os.environ.update(environment)
     import torch
 
-    import train
+    from rooted_stylegan import train
 
     torch.set_num_threads(1)
     output = os.open(f"{run_dir}.out", os.O_WRONLY | os.O_CREAT | os.O_APPEND)

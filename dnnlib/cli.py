@@ -20,6 +20,7 @@ CONTINUE_STATUS = 75  # of one that was asked to stop, saved, and can be continu
 MOST_NUMBERS = 1_000_000  # in one list
 BOOL = {"type": bool, "is_flag": False, "flag_value": True, "metavar": "BOOL"}  # 1/0/yes/no, or nothing for yes
 SEED = click.IntRange(0, LARGEST_SEED)
+_ARGUMENTS = "dnnlib.cli.arguments"
 
 
 def door(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,7 +50,26 @@ def in_flags(error: object) -> str:
     parameters = context.command.params if context is not None else []
     flags = {parameter.name: max(parameter.opts, key=len) for parameter in parameters}
     usual = r"`([a-z][a-z0-9_]*)`"
-    return re.sub(usual, lambda match: flags.get(match[1]) or f"--{match[1].replace('_', '-')}", f"{error}")
+    told = re.sub(usual, lambda match: flags.get(match[1]) or f"--{match[1].replace('_', '-')}", f"{error}")
+    return as_called(told)
+
+
+def as_called(text: str) -> str:
+    """The text with scripts of a checkout, such as `python train.py`, under the name that a group gave them.
+
+    So what was called as `rooted-stylegan train` names `rooted-stylegan dataset` and not dataset_tool.py.
+    """
+    context = click.get_current_context(silent=True)
+    group = context.find_root() if context is not None else None
+    scripts = getattr(group.command, "scripts", {}) if group is not None else {}
+    for script, name in scripts.items():
+        text = re.sub(rf"(?<![\w/.])(python )?{re.escape(script)}(?!\w)", f"{group.info_name} {name}", text)
+    return text
+
+
+def given_arguments() -> tuple[str, ...]:
+    """What the running command was given, as it was written."""
+    return click.get_current_context().meta[_ARGUMENTS]
 
 
 class Command(click.Command):
@@ -78,6 +98,7 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the options; an empty value is a mistake, often an unset shell variable."""
         # The values as they are written: `Path("")` is the current folder.
+        ctx.meta[_ARGUMENTS] = tuple(args)
         written, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         for option in self.params:
             value = written.get(option.name)
@@ -92,6 +113,10 @@ class Command(click.Command):
                 except UserError as error:
                     raise click.BadParameter(f"{error}", ctx, parameter) from error
         return rest
+
+    def get_help(self, ctx: click.Context) -> str:
+        """The help; its examples are called as the command is."""
+        return as_called(super().get_help(ctx))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The options under the headings of their groups."""

@@ -4,11 +4,10 @@ import dataclasses
 import os
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import click
 
-from dnnlib.cli import SEED, Command, NameList, door
+from dnnlib.cli import SEED, Command, NameList, door, given_arguments
 from dnnlib.options import NETWORK, NetworkFileOptions, option, takes_options
 
 IMAGES, HOW = "Images", "What to measure, and how"
@@ -93,7 +92,7 @@ def main(options: Options) -> None:
     if options.gpus > 1 and "RANK" not in os.environ:
         from torch_utils.processes.launch import launch
 
-        sys.exit(launch(Path(__file__).resolve(), options.gpus, sys.argv[1:]))
+        sys.exit(launch("metrics", options.gpus, given_arguments()))
     from torch_utils.machine.devices import choose_device
     from torch_utils.processes.distributed import world
     from torch_utils.processes.watch import Watch
@@ -105,7 +104,3 @@ def main(options: Options) -> None:
         device = choose_device(options.device, here.local_rank if here.size > 1 else None)
         settings = dataclasses.replace(settings, world=here, device=device)
         evaluate(dataclasses.replace(request, settings=settings))
-
-
-if __name__ == "__main__":
-    main()

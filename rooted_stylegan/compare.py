@@ -41,7 +41,3 @@ def main(options: ComparisonOptions) -> None:
     except KeyboardInterrupt:
         say("interrupted; the runs are saved, and the same command goes on from here")
         sys.exit(CONTINUE_STATUS)
-
-
-if __name__ == "__main__":
-    main()

@@ -242,7 +242,3 @@ def _open_archive(source: str) -> Source | None:
 
 def _without_labels(source: Source) -> Source:
     return Source([dataclasses.replace(item, label=None) for item in source.items], None, source.description)
-
-
-if __name__ == "__main__":
-    main()

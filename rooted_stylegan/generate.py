@@ -146,7 +146,3 @@ def _check_modes(options: Options) -> Source:
             )
         seeds = list(range(grid[0] * grid[1]))
     return Source(seeds or (), projected_w)
-
-
-if __name__ == "__main__":
-    main()

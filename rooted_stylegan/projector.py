@@ -145,7 +145,3 @@ def _summary(target: Target, result: ProjectionResult, i: int, distance: Distanc
         f"{target.path.name}: {distance.name} distance {values['final_distance']:.4g}{before}, "
         f"PSNR {values['psnr_db']:.2f} dB, best step {values['best_step']} -> {folder}"
     )
-
-
-if __name__ == "__main__":
-    main()

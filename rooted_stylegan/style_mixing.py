@@ -6,9 +6,9 @@ import click
 
 from dnnlib.cli import Command, IntegerRanges, door
 from dnnlib.options import option, takes_options
-from generate import MIX, DrawingOptions, prepare
 from generation.mixing import DEFAULT_LAYERS
 from generation.output import draw_mixing
+from rooted_stylegan.generate import MIX, DrawingOptions, prepare
 
 
 # fmt: off
@@ -30,7 +30,3 @@ def main(options: Options) -> None:
     """Write a picture for each pair of row and column, and all of them in grid.png."""
     renderer, text = prepare(options)
     click.echo(draw_mixing(renderer, text, options.rows, options.cols, options.layers, options.outdir))
-
-
-if __name__ == "__main__":
-    main()

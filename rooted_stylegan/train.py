@@ -5,13 +5,12 @@ import os
 import socket
 import sys
 import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from dnnlib import UserError
-from dnnlib.cli import CONTINUE_STATUS, Command, door, in_flags
+from dnnlib.cli import CONTINUE_STATUS, Command, door, given_arguments, in_flags
 from dnnlib.console import report_lost_console
 from dnnlib.options import takes_options
 from training.options import DEFAULTS, TrainingOptions
@@ -44,7 +43,7 @@ def main(options: TrainingOptions) -> None:
     if (options.gpus or DEFAULTS.gpus) > 1 and "RANK" not in os.environ:
         from torch_utils.processes.launch import launch
 
-        sys.exit(launch(Path(__file__).resolve(), options.gpus, sys.argv[1:]))
+        sys.exit(launch("train", options.gpus, given_arguments()))
     from torch_utils.machine.devices import choose_device
     from torch_utils.processes.distributed import world
     from torch_utils.processes.watch import Watch
@@ -118,7 +117,3 @@ def _record_failure(run: "RunDir", world: "World", watch: "Watch") -> None:
     lost = watch.explain()
     if lost:
         run.record(f"{where}: lost {lost}; the run ends, continue it from its checkpoint")
-
-
-if __name__ == "__main__":
-    main()

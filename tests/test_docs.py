@@ -76,7 +76,8 @@ def test_commands_exist_and_have_their_options(page):
 
 
 IMPORT = re.compile(
-    r"^ *(from (?:dnnlib|torch_utils|rooted|training|metrics|generation|projection)[\w.]* import .+)$", re.MULTILINE
+    r"^ *(from (?:dnnlib|torch_utils|rooted(?:_stylegan)?|training|metrics|generation|projection)[\w.]* import .+)$",
+    re.MULTILINE,
 )
 
 

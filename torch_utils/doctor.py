@@ -111,7 +111,8 @@ def data_check(path: str) -> list[str]:
     """
     command = [
         sys.executable,
-        str(environment.SOURCE / "train.py"),
+        str(environment.COMMAND),
+        "train",
         f"--data={path}",
         "--device=cpu",
         "--metrics=none",

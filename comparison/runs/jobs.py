@@ -6,6 +6,7 @@ from pathlib import Path
 
 from comparison.runs.design import Design, Tuning
 from comparison.runs.losses import LossSpec
+from torch_utils.machine.environment import SOURCE
 from training.run_dir import RunDir
 
 
@@ -31,7 +32,8 @@ class Job:
     @property
     def command(self) -> str:
         """A command line to read, copy and run."""
-        return shlex.join(["python", "train.py", *self.flags])
+        checkout = (SOURCE / "train.py").exists()
+        return shlex.join([*(("python", "train.py") if checkout else ("rooted-stylegan", "train")), *self.flags])
 
 
 def run_folder(outdir: Path, loss: LossSpec, seed: int) -> Path:

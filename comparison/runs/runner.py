@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import importlib.util
 import os
 import signal
 import subprocess
@@ -16,7 +15,8 @@ from tqdm import tqdm
 
 from comparison.runs.collect import failure_file, gave_up
 from comparison.runs.jobs import Job
-from dnnlib import UserError, write_json
+from dnnlib import write_json
+from torch_utils.machine.environment import COMMAND
 from training.run_dir import State
 
 POLL_SECONDS = 1.0
@@ -79,7 +79,7 @@ def _start(job: Job, slot: int, parallel: int, say: Callable[[str], None]) -> tu
     console = open(job.console, "a", encoding="utf-8")  # noqa: SIM115 - closed when the process has ended
     begin = job.console.stat().st_size
     process = subprocess.Popen(
-        [sys.executable, train_script(), *job.flags],
+        [*train_command(), *job.flags],
         stdin=subprocess.DEVNULL,
         stdout=console,
         stderr=subprocess.STDOUT,
@@ -90,12 +90,9 @@ def _start(job: Job, slot: int, parallel: int, say: Callable[[str], None]) -> tu
     return process, console, begin
 
 
-def train_script() -> str:
-    """The path of `train.py`, in the checkout or installed."""
-    spec = importlib.util.find_spec("train")
-    if spec is None or spec.origin is None:
-        raise UserError("train.py is not to be found; run compare.py from the project's folder or install the project")
-    return spec.origin
+def train_command() -> list[str]:
+    """The words that start training with this Python, in the checkout or installed."""
+    return [sys.executable, str(COMMAND), "train"]
 
 
 def _die_with_parent() -> None:

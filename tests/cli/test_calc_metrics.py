@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import metrics.command
-from calc_metrics import main
+from rooted_stylegan.calc_metrics import main
 from training.dataset import ImageDataset
 from training.networks import Generator, GeneratorConfig
 from training.snapshot import save_snapshot

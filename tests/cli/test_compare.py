@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-import compare
 from dnnlib import UserError
+from rooted_stylegan import compare
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ("--preset=demo", "--cbase=64", "--cmax=8", "--batch=32", "--mbstd-group=4", "--aug=noaug", "--grid=4x2")

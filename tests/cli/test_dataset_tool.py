@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageChops
 
-import dataset_tool
+from rooted_stylegan import dataset_tool
 from training.dataset import ImageDataset
 
 ROOT = Path(dataset_tool.__file__).parent

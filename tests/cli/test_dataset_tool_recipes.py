@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-import dataset_tool
+from rooted_stylegan import dataset_tool
 from training.dataset import ImageDataset
 
 

@@ -14,9 +14,8 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-import generate
-import style_mixing
 from generation.mixing import default_layers
+from rooted_stylegan import generate, style_mixing
 from training.networks import Generator, GeneratorConfig
 from training.snapshot import load_snapshot, save_snapshot
 

@@ -21,7 +21,7 @@ DOORS = {
 
 @pytest.mark.parametrize("door", DOORS)
 def test_the_command_line_and_its_help_are_the_table(door):
-    module = importlib.import_module(door)
+    module = importlib.import_module(f"rooted_stylegan.{door}")
     options = options_of(getattr(module, DOORS[door]))
     text = " ".join(CliRunner().invoke(module.main, ["--help"], terminal_width=2000).stdout.split())
     parameters = {

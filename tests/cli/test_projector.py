@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from dnnlib import UserError
-from projector import main
+from rooted_stylegan.projector import main
 from training.networks import Generator, GeneratorConfig
 from training.snapshot import load_snapshot, save_snapshot
 
@@ -169,7 +169,7 @@ def test_missing_ffmpeg_is_said_before_the_work(network, pictures, tmp_path, mon
     def missing():
         raise UserError("MP4 files need ffmpeg")
 
-    monkeypatch.setattr("projector.require_ffmpeg", missing)
+    monkeypatch.setattr("rooted_stylegan.projector.require_ffmpeg", missing)
     common = (f"--network={network}", f"--target={pictures / 'first.png'}", f"--outdir={tmp_path}", "--num-steps=2")
     refused = run(*common, "--save-video=true")
     assert refused.exit_code == 2

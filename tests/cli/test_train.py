@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import dnnlib.files
-import train
+from rooted_stylegan import train
 from training.dataset import files, source
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,8 +10,8 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-import train
 from benchmarks.kill_test import state, statistics
+from rooted_stylegan import train
 from torch_utils.checkpoint import list_checkpoints, pack, unpack
 from training.snapshot import load_snapshot
 

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-import train
 from benchmarks.kill_test import differences, statistics
 from dnnlib import UserError, read_json
+from rooted_stylegan import train
 from torch_utils.checkpoint import list_checkpoints
 from training.health import MAX_SKIPPED_IN_ROW
 from training.outputs.board import Board

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-SOURCE = Path(__file__).resolve().parents[2]
+SOURCE = Path(__file__).resolve().parents[2]  # of a checkout, or where packages are installed
+COMMAND = SOURCE / "rooted_stylegan" / "__main__.py"  # the project's command as a script, for further processes
 
 
 def versions(*packages: str) -> dict[str, str]:

@@ -5,13 +5,13 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from dnnlib.cli import CONTINUE_STATUS, MISTAKE_STATUS
+from torch_utils.machine.environment import COMMAND
 
 
-def launch(script: Path, processes: int, arguments: Sequence[str]) -> int:
-    """Run `script` with `arguments` in `processes` processes and wait for them.
+def launch(door: str, processes: int, arguments: Sequence[str]) -> int:
+    """Run `rooted-stylegan DOOR` with `arguments` in `processes` processes and wait for them.
 
     Returns:
         the exit status: 0, that of a mistake (2) or of a run that can be continued (75) if a worker ended with it,
@@ -27,8 +27,8 @@ def launch(script: Path, processes: int, arguments: Sequence[str]) -> int:
     # torchrun passes SIGTERM and SIGINT on to the workers, but would die of SIGUSR1 and leave them behind.
     signal.signal(signal.SIGUSR1, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
     try:
-        # After "--" no argument of the script is taken for the engine's: `--run` could be the beginning of two.
-        torchrun(["--standalone", f"--nproc-per-node={processes}", "--", str(script), *arguments])
+        # After "--" no argument of the door is taken for the engine's: `--run` could be the beginning of two.
+        torchrun(["--standalone", f"--nproc-per-node={processes}", "--", str(COMMAND), door, *arguments])
     except SignalException:
         return CONTINUE_STATUS
     except ChildFailedError as error:

@@ -57,7 +57,7 @@ if behaviour.startswith("with "):
 def stand_in(tmp_path, monkeypatch):
     script = tmp_path / "stand_in.py"
     script.write_text(STAND_IN)
-    monkeypatch.setattr(runner, "train_script", lambda: str(script))
+    monkeypatch.setattr(runner, "train_command", lambda: [sys.executable, str(script)])
     monkeypatch.setattr(runner, "POLL_SECONDS", 0.05)
 
     def job(name, behaviour):
@@ -167,7 +167,7 @@ def test_runs_end_when_the_runner_is_killed(tmp_path, wait_until):
     script.write_text(STAND_IN)
     code = (
         "from pathlib import Path; from comparison.runs import runner; import sys\n"
-        "runner.train_script = lambda: sys.argv[1]\n"
+        "runner.train_command = lambda: [sys.executable, sys.argv[1]]\n"
         "folder = Path(sys.argv[2])\n"
         "runner.run_jobs([runner.Job('orphan', folder, [str(folder), 'sleep'], 1.0)], 1, print)\n"
     )

@@ -5,9 +5,9 @@ import dataclasses
 import click
 import pytest
 
-import train
 from dnnlib import UserError
 from dnnlib.options import options_of
+from rooted_stylegan import train
 from training.augment import AUGPIPES, build_pipe
 from training.config import TrainingConfig
 from training.config.resolve import resolve
