@@ -12,6 +12,7 @@ import click
 from dnnlib import atomic_write, read_json
 from dnnlib.cli import door
 
+CASE = ("use", "shape", "dtype", "implementation")
 ORDERS = {"forward": "forward", "gradient": "gradient", "second": "second gradient"}
 
 
@@ -22,11 +23,16 @@ def page(reports: dict[str, dict[str, Any]]) -> str:
         lines += ["", f"{name}:", "", *(f"* {key}: {value}" for key, value in report["provenance"].items())]
     note = "Times in ms; in brackets the share of the copy rate for the least number of bytes."
     lines += ["", note if len(reports) == 1 else f"{note} Runs in the order above.", ""]
-    lines += _side_by_side(reports.values(), "operators", ("use", "shape", "dtype", "implementation"), ORDERS, _time)
+    lines += _side_by_side(reports.values(), "operators", CASE, ORDERS, _time)
     rates = {"forward": "forward GFLOP/s", "backward": "backward GFLOP/s"}
     lines += ["", "3 x 3 convolutions:", ""]
     lines += _side_by_side(reports.values(), "convolutions", ("shape", "dtype"), rates, _rate)
     return "\n".join(lines) + "\n"
+
+
+def operators_table(rows: list[dict[str, Any]]) -> list[str]:
+    """Rows of one report as lines of Markdown."""
+    return _side_by_side([{"operators": rows}], "operators", CASE, ORDERS, _time)
 
 
 def _side_by_side(reports: Iterable[dict], part: str, keys: tuple[str, ...], values: dict[str, str], cell) -> list[str]:

@@ -123,11 +123,11 @@ def graphs(device: torch.device) -> str:
         return "none on the CPU"
     lines: list[str] = []
     with small_run(device, "bf16", cuda_graphs=True) as run:
-        run.runner._log = lines.append
+        run.runner.log = lines.append
         for _ in range(2):
             check_step(run)
         assert not lines, lines[0]
-        return f"graphs of {', '.join(run.runner._graphs)}"
+        return f"graphs of {', '.join(run.runner.graphs)}"
 
 
 def continuation(device: torch.device) -> str:

@@ -97,7 +97,7 @@ def measure(
             taken = watch.seconds(lambda phase=phase: run.runner.run(phase, 0, real))
             phases[phase.name] = {"seconds": taken, "interval": phase.interval}
         average = watch.seconds(lambda: run.average.update(10**6, config.batch_size))
-        peak, captured = peak_bytes(run.device), bool(run.runner._graphs)
+        peak, captured = peak_bytes(run.device), bool(run.runner.graphs)
         work_of = {} if captured else flop_of_phases(run, real)
     if captured:  # what a graph executes cannot be counted; an eager run does the same
         with training_run(resolution, **options) as run:

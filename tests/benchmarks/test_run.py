@@ -12,6 +12,8 @@ from click.testing import CliRunner
 
 from benchmarks import stages as run
 from benchmarks.goals import goals, table
+from benchmarks.page import page
+from benchmarks.plans import Stage
 
 
 def operator(use, share, shape=(16, 64, 256, 256), dtype="bf16", implementation="auto"):
@@ -101,19 +103,72 @@ def test_what_was_not_measured_is_not_reached(device):
     assert len({line.count("|") for line in text.splitlines()}) == 1
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_every_stage_is_a_program_of_the_project(device, tmp_path):
-    for name, stage in run.stages(device).items():
+PLANS = {
+    "cpu": run.stages("cpu"), "cuda": run.stages("cuda"),
+    "short": run.nine_minutes(stand_in=False), "rehearsal": run.nine_minutes(stand_in=True),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_every_stage_is_a_program_of_the_project(plan, tmp_path):
+    for name, stage in PLANS[plan].items():
         line = stage.line(tmp_path, name)
         assert line[:2] == [sys.executable, "-m"]
         assert importlib.util.find_spec(line[2]) is not None
         assert "{" not in " ".join(line)
+        for option in line[3:]:
+            assert not option.startswith("tests/") or Path(run.SOURCE, option).exists()
 
 
-def test_the_three_calls_in_the_docstring_name_all_stages():
-    named = [word.partition("=")[2] for word in run.__doc__.split() if word.startswith("--stages=")]
-    named.remove("none")
-    assert sorted(",".join(named).split(",")) == sorted(run.stages("cuda"))
+def test_the_nine_minutes_hold_all_their_stages_and_are_rehearsed_whole():
+    short = PLANS["short"]
+    assert sum(stage.limit for stage in short.values()) <= run.NINE_MINUTES
+    assert list(short) == list(PLANS["rehearsal"])
+    assert set(short) <= set(PLANS["cuda"])
+
+
+@pytest.mark.slow
+def test_a_stage_of_the_rehearsal(tmp_path):
+    out, page = tmp_path / "out", tmp_path / "page.md"
+    stages = "--stages=graphs,losses-compiled"
+    arguments = ["--nine-minutes", "--stand-in", stages, f"--out={out}", f"--page={page}"]
+    result = CliRunner().invoke(run.main, arguments)
+    assert result.exit_code == 0, result.output
+    ran = json.loads((out / "summary.json").read_text())["stages"]
+    assert {stage["status"] for stage in ran.values()} == {0}, ran
+    # Nothing is captured on the CPU, where equal runs give equal bits.
+    assert set(ran["graphs"]["result"]["largest_difference"].values()) == {0.0}
+    assert "## Training from CUDA graphs" in page.read_text()
+    assert "## Losses" in page.read_text()
+
+
+def test_the_page_has_what_each_stage_found():
+    check = {"ok": False, "seconds": 1.0, "said": "RuntimeError: no"}
+    step = case(
+        64, 32, 1.25, gflop_per_second=1e4, share_of_convolution_rate=0.5, peak_memory_gib=3.0, cuda_graphs=True
+    )
+    side = {"captured": ["Gmain"], "said": [], "precision": "bfloat16", "sec_per_kimg": 1.5}
+    loss = {"loss": "rlo", "shape": [4, 5], "dtype": "float32", "median_ms": 1, "ratio_to_cross_entropy": 1.1}
+    milliseconds = {f"{order}_ms": 1.0 for order in ("forward", "gradient", "second")}
+    results = {
+        "quick": {"checks": {"graphs": check}},
+        "step-graphs": {"cases": [step]},
+        "graphs": {"eager": side, "graphs": side, "steps": 3, "largest_difference": {"Loss/G/loss": 2e-5}},
+        "losses-compiled": {"losses": [loss]},
+        "ops": {"operators": [{**operator("D skip down", 0.3), **milliseconds}]},
+    }
+    stages = {name: {"status": 0, "seconds": 1.0, "result": result} for name, result in results.items()}
+    text = page({"machine": {"device": "A GPU", "kind": "cuda", "torch": "2.11"}, "stages": stages}, goals({}, "cuda"))
+    assert text.startswith("# A GPU\n\n* torch: 2.11\n")
+    for line in (
+        "| graphs | FAILED | 1.0 | RuntimeError: no |",
+        "| 64 | 32 | bfloat16 | yes | 1.25 | 10000 | 50% | 3.00 |",
+        "| eager | Gmain | 1.5 (bfloat16) |  |",
+        "Largest relative difference of any of the first 3 steps: Loss/G/loss 2e-05.",
+        "| losses-compiled | rlo | 4 x 5 | float32 | 1 | 1.1 |",
+    ):
+        assert line in text.splitlines()
+    assert "| D skip down | 16 x 64 x 256 x 256 | bf16 | auto | 1.000 (30%)" in text
 
 
 def test_the_command_as_a_file_in_another_folder(tmp_path):
@@ -123,7 +178,7 @@ def test_the_command_as_a_file_in_another_folder(tmp_path):
     assert "there is no walks" in done.stderr
 
 
-class Python(run.Stage):
+class Python(Stage):
     """A stage that runs a program text."""
 
     def line(self, out, name):
@@ -200,7 +255,12 @@ def test_the_budget_is_kept(call):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--stages=writes,walks"], "there is no walks"), (["--stages=none", "--merge=nowhere"], "--merge=nowhere")],
+    [
+        (["--stages=writes,walks"], "there is no walks"),
+        (["--stages=none", "--merge=nowhere"], "--merge=nowhere"),
+        (["--nine-minutes"], "--device=cuda"),
+        (["--stand-in"], "give both"),
+    ],
 )
 def test_mistakes_are_named(call, arguments, message):
     result, _ = call(*arguments)
