@@ -33,7 +33,7 @@ TINY = (
 BF16 = (*TINY, "--precision=bf16")
 
 _TIMINGS = ("Timing/", "Resources/", "timestamp")
-_COUNTERS_OF_TIME = ("elapsed", "tick_elapsed", "maintenance")
+_COUNTERS_OF_TIME = ("elapsed", "tick_elapsed", "maintenance", "processor", "tick_processor")
 
 
 @dataclass

@@ -23,6 +23,7 @@ class Progress:
         nimg: real images shown so far; tick: reports so far; tick_nimg: `nimg` at the last report.
         elapsed: seconds in all sessions; tick_elapsed: those at the last report.
         maintenance: seconds since then, or in it, that were not spent on steps.
+        processor: processor seconds of this process spent on steps, all threads together; tick_processor: at the last report.
         best: metric name, value, nimg and file of the best snapshot.
         snapshots: file, nimg and value of those that are kept.
     """
@@ -33,22 +34,30 @@ class Progress:
     elapsed: float = 0.0
     tick_elapsed: float = 0.0
     maintenance: float = 0.0
+    processor: float = 0.0
+    tick_processor: float = 0.0
     best: dict[str, Any] = field(default_factory=dict)
     snapshots: list[dict[str, Any]] = field(default_factory=list)
 
     def tick_seconds(self) -> dict[str, float]:
-        """Seconds since the last report, in all and for 1000 images, both without maintenance; and those of that.
+        """Seconds since the last report, in all and for 1000 images, both without maintenance; those of that; the processor's.
 
         The maintenance in a report counts to the next one.
         """
         seconds = self.elapsed - self.tick_elapsed - self.maintenance
         kimg = (self.nimg - self.tick_nimg) / 1e3
-        return {"sec_per_tick": seconds, "sec_per_kimg": seconds / kimg, "maintenance_sec": self.maintenance}
+        return {
+            "sec_per_tick": seconds,
+            "sec_per_kimg": seconds / kimg,
+            "maintenance_sec": self.maintenance,
+            "processor_sec_per_tick": self.processor - self.tick_processor,
+        }
 
     def end_tick(self) -> None:
         """Begin the next interval between two reports."""
         self.tick += 1
         self.tick_nimg, self.tick_elapsed, self.maintenance = self.nimg, self.elapsed, 0.0
+        self.tick_processor = self.processor
 
     def state_dict(self) -> dict[str, Any]:
         """All counters."""
@@ -78,13 +87,15 @@ class Clock:
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._last = time.monotonic()
+        self._last, self._processor = time.monotonic(), time.process_time()
 
-    def lap(self) -> float:
-        """Count the time since the last call, and return it in seconds."""
-        now = time.monotonic()
+    def lap(self, stepping: bool = True) -> float:
+        """Count the time since the last call, and return it in seconds; the processor's only if it went into steps."""
+        now, processor = time.monotonic(), time.process_time()
         seconds, self._last = now - self._last, now
         self._progress.elapsed += seconds
+        self._progress.processor += (processor - self._processor) if stepping else 0.0
+        self._processor = processor
         return seconds
 
     @contextlib.contextmanager
@@ -92,7 +103,7 @@ class Clock:
         """In this block no step is made."""
         self.lap()
         yield
-        self._progress.maintenance += self.lap()
+        self._progress.maintenance += self.lap(stepping=False)
 
 
 class StopRequest:

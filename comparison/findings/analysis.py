@@ -189,7 +189,7 @@ def _reach(
     row = Level(level, share, {})
     for loss in losses:
         reached = [curves.first_reached(curve, level, better) for curve in _usable(runs[loss.key], metric)]
-        medians = [_median([r[i] if r else math.inf for r in reached]) for i in (0, 1)]
+        medians = [_median([r[i] if r else math.inf for r in reached]) for i in (0, 1, 2)]
         row.losses[loss.key] = Reached(len(reached), sum(r is not None for r in reached), *medians)
     return row
 

@@ -1,5 +1,6 @@
 """A metric over one run, and what is read off it: final, best, average value, images and seconds to reach a value."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -44,20 +45,25 @@ def collapsed(curve: Curve, better: Better) -> bool:
     return last > COLLAPSE_FACTOR * best if better == "lower" else last < best / COLLAPSE_FACTOR
 
 
-def first_reached(curve: Curve, level: float, better: Better) -> tuple[float, float] | None:
-    """Images and training seconds at which the curve first reaches `level`, linear between evaluations; None: never."""
+def first_reached(curve: Curve, level: float, better: Better) -> tuple[float, float, float] | None:
+    """Images, training seconds and processor seconds until the curve first reaches `level`; None: never.
+
+    Linear between evaluations; infinite processor seconds where the run did not record them.
+    """
     sign = 1.0 if better == "lower" else -1.0
     gaps = [sign * (v - level) for v in curve.value]
     for i, gap in enumerate(gaps):
         if gap > 0:
             continue
         if i == 0:
-            return float(curve.nimg[0]), curve.seconds[0]
-        share = gaps[i - 1] / (gaps[i - 1] - gap)
-        return (
-            curve.nimg[i - 1] + share * (curve.nimg[i] - curve.nimg[i - 1]),
-            curve.seconds[i - 1] + share * (curve.seconds[i] - curve.seconds[i - 1]),
+            images = float(curve.nimg[0])
+        else:
+            images = curve.nimg[i - 1] + gaps[i - 1] / (gaps[i - 1] - gap) * (curve.nimg[i] - curve.nimg[i - 1])
+        seconds, processor = (
+            float(np.interp(images, curve.nimg, spent)) if spent else math.inf
+            for spent in (curve.seconds, curve.processor)
         )
+        return images, seconds, processor
     return None
 
 

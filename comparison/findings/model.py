@@ -83,12 +83,16 @@ class Comparison(Interval):
 
 @dataclass(frozen=True)
 class Reached:
-    """When the runs of a loss reach a value: how many do, and the medians over all; None where half or more do not."""
+    """When the runs of a loss reach a value: how many do, and the medians over all; None where half or more do not.
+
+    `processor` are processor seconds; None too where runs did not record them.
+    """
 
     runs: int
     reached: int
     images: float | None
     seconds: float | None
+    processor: float | None
 
 
 @dataclass(frozen=True)
@@ -199,6 +203,7 @@ class RunRecord:
     diverged: bool
     nimg: int
     seconds: float
+    processor: float
     nonfinite_losses: int
     curves: dict[str, Curve]
 

@@ -17,7 +17,7 @@ from torch_utils.machine.environment import versions
 
 FORMAT = 1
 CSV_COLUMNS = (
-    "metric", "loss", "label", "seed", "finished", "diverged", "collapsed", "nimg", "seconds",
+    "metric", "loss", "label", "seed", "finished", "diverged", "collapsed", "nimg", "seconds", "processor",
     "final", "best", "best_nimg", "average",
 )  # fmt: skip
 
@@ -75,7 +75,7 @@ def _csv_rows(results: Results) -> list[dict[str, Any]]:
         for key, by_seed in results.runs.items():
             for seed, run in by_seed.items():
                 row = {"metric": metric, "loss": key, "label": labels[key], "seed": seed}
-                row |= {name: getattr(run, name) for name in ("finished", "diverged", "nimg", "seconds")}
+                row |= {name: getattr(run, name) for name in ("finished", "diverged", "nimg", "seconds", "processor")}
                 summary = found.summary[key].seeds.get(seed)
                 rows.append(row | (vars(summary) if summary else {}))
     return rows
@@ -89,6 +89,7 @@ def _record(run: Run) -> RunRecord:
         diverged=run.diverged,
         nimg=run.nimg,
         seconds=run.seconds,
+        processor=run.processor,
         nonfinite_losses=run.nonfinite,
         curves=run.curves,
     )

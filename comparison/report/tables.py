@@ -100,8 +100,9 @@ def _reach(metric: str, analysed: MetricFindings, names: Mapping[str, str]) -> s
                 + cell(reached.reached, text=f"{reached.reached} of {reached.runs}")
                 + cell(reached.images)
                 + cell(reached.seconds)
+                + cell(reached.processor)
             )
-    head = ["value", "loss", "runs that reach it", "images (median)", "training seconds (median)"]
+    head = ["value", "loss", "runs that reach it", "images (median)", "training seconds (median)", "of the processor"]
     from_reference = analysed.reach[0].share_of_reference_run is not None
     which = "what cross-entropy has at 25, 50, 75 and 100 % of its length" if from_reference else "the value"
     caption = f"{metric}: when a run first reaches {which}"

@@ -18,11 +18,15 @@ from training.run_dir.names import OPTIONS
 
 @dataclass(frozen=True)
 class Curve:
-    """One metric over one run: image counts, training seconds (without evaluation) and values, all of equal length."""
+    """One metric over one run: image counts, training seconds (without evaluation) and values, all of equal length.
+
+    `processor` are the seconds of the processor; empty for runs that did not record them.
+    """
 
     nimg: tuple[int, ...]
     seconds: tuple[float, ...]
     value: tuple[float, ...]
+    processor: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         assert len(self.nimg) == len(self.seconds) == len(self.value)
@@ -40,7 +44,8 @@ class Run:
 
     Attributes:
         options: the content of training_options.json; empty when the run has not begun.
-        nimg: images shown so far; seconds: training time for them, without evaluation and saving.
+        nimg: images shown so far; seconds: training time for them, without evaluation and saving; processor: processor
+            seconds of that, 0 where they were not recorded.
         finished: whether training has reached its end.
         diverged: training was given up, or losses or metrics ended infinite or not a number.
         nonfinite: how many loss values were not finite over the run.
@@ -53,6 +58,7 @@ class Run:
     options: dict[str, Any] = field(default_factory=dict)
     nimg: int = 0
     seconds: float = 0.0
+    processor: float = 0.0
     finished: bool = False
     diverged: bool = False
     nonfinite: int = 0
@@ -105,6 +111,7 @@ def read_run(folder: Path) -> Run:
         options=run.options(),
         nimg=round(progress[-1][0]) if progress else 0,
         seconds=progress[-1][1] if progress else 0.0,
+        processor=progress[-1][2] if progress else 0.0,
         finished=run.state is State.FINISHED,
         diverged=gave_up(folder) or any(curve.diverged for curve in curves.values()) or _losses_diverged(ticks),
         nonfinite=sum(_nonfinite(tick) for tick in ticks),
@@ -160,19 +167,21 @@ def _number(value: Any) -> float:
     return float(value) if fits(value, float) else float("nan")
 
 
-def _progress(ticks: list[dict[str, Any]]) -> list[tuple[float, float]]:
-    """(images, training seconds) at every tick, without evaluation and saving ("maintenance")."""
-    points: list[tuple[float, float]] = []
-    seconds = 0.0
+def _progress(ticks: list[dict[str, Any]]) -> list[tuple[float, float, float]]:
+    """(images, training seconds, processor seconds) at every tick, without evaluation and saving ("maintenance")."""
+    points: list[tuple[float, float, float]] = []
+    spent = [0.0, 0.0]
     for tick in ticks:
-        images, duration = _mean(tick, "Progress/kimg") * 1000, _mean(tick, "Timing/sec_per_tick")
-        seconds += duration if math.isfinite(duration) else 0.0
+        images = _mean(tick, "Progress/kimg") * 1000
+        for i, name in enumerate(("sec_per_tick", "processor_sec_per_tick")):
+            duration = _mean(tick, f"Timing/{name}")
+            spent[i] += duration if math.isfinite(duration) else 0.0
         if math.isfinite(images):
-            points.append((images, seconds))
+            points.append((images, *spent))
     return points
 
 
-def _metric_curves(records: list[dict[str, Any]], progress: list[tuple[float, float]]) -> dict[str, Curve]:
+def _metric_curves(records: list[dict[str, Any]], progress: list[tuple[float, float, float]]) -> dict[str, Curve]:
     """Curves of all results of a metric; where one image count was evaluated twice, the later one counts."""
     values: dict[str, dict[int, float]] = {}
     for record in records:
@@ -182,12 +191,13 @@ def _metric_curves(records: list[dict[str, Any]], progress: list[tuple[float, fl
         results = record.get("results")
         for key, value in results.items() if isinstance(results, dict) else ():
             values.setdefault(key, {})[nimg] = _number(value)
-    ticks = np.array(progress or [(0.0, 0.0)])
+    ticks = np.array(progress or [(0.0, 0.0, 0.0)])
     curves = {}
     for key, points in values.items():
         nimg = sorted(points)
-        seconds = np.interp(nimg, ticks[:, 0], ticks[:, 1])
-        curves[key] = Curve(tuple(nimg), tuple(seconds.tolist()), tuple(points[n] for n in nimg))
+        seconds, processor = (tuple(np.interp(nimg, ticks[:, 0], ticks[:, i]).tolist()) for i in (1, 2))
+        recorded = processor if ticks[-1, 2] else ()
+        curves[key] = Curve(tuple(nimg), seconds, tuple(points[n] for n in nimg), recorded)
     return curves
 
 

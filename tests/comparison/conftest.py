@@ -33,6 +33,7 @@ def make_run(
                 "Loss/G/loss": {"num": 8, "mean": 0.7, "std": 0.1},
                 "Progress/kimg": {"num": 1, "mean": nimg / 1000, "std": 0},
                 "Timing/sec_per_tick": {"num": 1, "mean": 0.5 if i == 0 else 12.0, "std": 0},
+                "Timing/processor_sec_per_tick": {"num": 1, "mean": 10.0, "std": 0},
                 "timestamp": 1.0,
             }
         )

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from comparison.findings.curves import (
@@ -11,7 +13,7 @@ from comparison.findings.curves import (
 )
 from comparison.runs.collect import Curve
 
-CURVE = Curve((0, 1000, 2000, 4000), (0.0, 10.0, 20.0, 40.0), (100.0, 50.0, 20.0, 30.0))
+CURVE = Curve((0, 1000, 2000, 4000), (0.0, 10.0, 20.0, 40.0), (100.0, 50.0, 20.0, 30.0), (0.0, 8.0, 16.0, 32.0))
 
 
 def test_values_read_off_a_curve():
@@ -22,12 +24,12 @@ def test_values_read_off_a_curve():
 
 
 def test_images_and_seconds_to_reach_a_value():
-    assert first_reached(CURVE, 50.0, "lower") == (1000.0, 10.0)
-    assert first_reached(CURVE, 35.0, "lower") == (1500.0, 15.0)
-    assert first_reached(CURVE, 100.0, "lower") == (0.0, 0.0)
+    assert first_reached(CURVE, 50.0, "lower") == (1000.0, 10.0, 8.0)
+    assert first_reached(CURVE, 35.0, "lower") == (1500.0, 15.0, 12.0)
+    assert first_reached(CURVE, 100.0, "lower") == (0.0, 0.0, 0.0)
     assert first_reached(CURVE, 19.0, "lower") is None
     rising = Curve((0, 1000), (0.0, 2.0), (0.1, 0.5))
-    assert first_reached(rising, 0.3, "higher") == pytest.approx((500.0, 1.0))
+    assert first_reached(rising, 0.3, "higher") == pytest.approx((500.0, 1.0, math.inf))
 
 
 def test_collapse_is_twice_the_own_best():
