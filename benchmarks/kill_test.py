@@ -155,7 +155,7 @@ def state(run_dir: Path) -> dict[str, Any]:
     """The newest checkpoint without the time that was spent."""
     content = unpack(list_checkpoints(run_dir)[0])
     for name in _COUNTERS_OF_TIME:
-        del content["progress"][name]
+        content["progress"].pop(name, None)  # earlier runs lack some
     return content
 
 

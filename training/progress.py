@@ -23,7 +23,7 @@ class Progress:
         nimg: real images shown so far; tick: reports so far; tick_nimg: `nimg` at the last report.
         elapsed: seconds in all sessions; tick_elapsed: those at the last report.
         maintenance: seconds since then, or in it, that were not spent on steps.
-        processor: processor seconds of this process spent on steps, all threads together; tick_processor: at the last report.
+        processor: processor seconds of this process spent on steps, all threads; tick_processor: at the last report.
         best: metric name, value, nimg and file of the best snapshot.
         snapshots: file, nimg and value of those that are kept.
     """
@@ -40,7 +40,7 @@ class Progress:
     snapshots: list[dict[str, Any]] = field(default_factory=list)
 
     def tick_seconds(self) -> dict[str, float]:
-        """Seconds since the last report, in all and for 1000 images, both without maintenance; those of that; the processor's.
+        """Seconds since the last report, in all and for 1000 images, both without maintenance; of that; of the processor.
 
         The maintenance in a report counts to the next one.
         """

@@ -13,7 +13,7 @@ def test_time_of_steps_is_told_from_maintenance_on_both_clocks(monkeypatch):
     clock.lap()
     with clock.maintenance():
         now.update(monotonic=20.0, process_time=9.0)
-    assert progress.elapsed == 10.0 and progress.maintenance == 6.0
+    assert (progress.elapsed, progress.maintenance) == (10.0, 6.0)
     assert progress.tick_seconds() == {
         "sec_per_tick": 4.0, "sec_per_kimg": 8.0, "maintenance_sec": 6.0, "processor_sec_per_tick": 2.0,
     }  # fmt: skip
