@@ -40,7 +40,7 @@ class Progress:
     snapshots: list[dict[str, Any]] = field(default_factory=list)
 
     def tick_seconds(self) -> dict[str, float]:
-        """Seconds since the last report, in all and for 1000 images, both without maintenance; of that; of the processor.
+        """Seconds since the last report in all and for 1000 images, both without maintenance; of that; the processor's.
 
         The maintenance in a report counts to the next one.
         """
