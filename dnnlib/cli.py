@@ -191,6 +191,22 @@ class Size(click.ParamType):
         return width, width if height is None and self._alone == "square" else height
 
 
+class Span(click.ParamType):
+    """`LOW..HIGH` as a tuple of two finite numbers in their order; one number X is -X..X."""
+
+    name = "LOW..HIGH"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, float]:
+        """Parse one value; a wrong one is a usage error."""
+        if isinstance(value, tuple):
+            return value
+        first, dots, last = value.partition("..")
+        low, high = (Number().convert(part, param, ctx) for part in ((first, last) if dots else (f"-{first}", first)))
+        if low >= high:
+            self.fail(f"'{value}' is no range such as -3..3", param, ctx)
+        return low, high
+
+
 class NameList(click.ParamType):
     """A list of names such as `a,b,c`, as a tuple of str.
 

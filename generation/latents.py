@@ -12,6 +12,7 @@ from dnnlib import UserError, first_line
 from dnnlib.files import read_regular
 from dnnlib.seeds import check_seed
 from torch_utils.arrays import ARRAY_ERRORS, read_arrays
+from training.networks import Generator
 
 _MOST_NOISE_BYTES = 1 << 28
 
@@ -26,6 +27,22 @@ def latents_from_seeds(seeds: Sequence[int], z_dim: int) -> torch.Tensor:
         check_seed(seed, "seeds")
     rows = [np.random.RandomState(seed).randn(1, z_dim) for seed in seeds]
     return torch.from_numpy(np.concatenate(rows)).to(torch.float32)
+
+
+@torch.inference_mode()
+def sample_w(G: Generator, label: torch.Tensor | None, count: int = 1 << 14) -> torch.Tensor:
+    """w [count, w_dim] float32 on the CPU of the z that RandomState(0) draws, always the same, without truncation.
+
+    Args:
+        G: the network, on any device.
+        label: c [1, c_dim]; None for an unconditional network.
+        count: how many.
+    """
+    device = G.mapping.w_avg.device
+    z = torch.from_numpy(np.random.RandomState(0).randn(count, G.z_dim).astype(np.float32))
+    c = None if label is None else label.to(device)
+    parts = [G.mapping(some.to(device), c if c is None else c.expand(len(some), -1))[:, 0] for some in z.split(4096)]
+    return torch.cat(parts).cpu()
 
 
 def parse_class(class_text: str | None, c_dim: int, class_names: Sequence[str] | None = None) -> torch.Tensor | None:

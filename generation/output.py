@@ -8,6 +8,7 @@ import torch
 from tqdm import tqdm
 
 from dnnlib import UserError
+from generation.directions import Directions
 from generation.interpolation import path_through
 from generation.latents import latents_from_seeds, load_projected
 from generation.mixing import default_layers, mixing_grid, mixing_pictures
@@ -84,6 +85,24 @@ def draw_mixing(
     note = {"row_seeds": ",".join(map(str, rows)), "column_seeds": ",".join(map(str, columns))}
     save_image(outdir / "grid.png", make_grid(cells, len(columns) + 1), {**text, **note})
     return f"{len(pictures)} pictures and grid.png in {outdir}"
+
+
+def draw_strips(
+    renderer: Renderer, text: Text, source: Source, directions: Directions, strengths: Sequence[float], outdir: Path
+) -> str:
+    """Write `<name>.png` for each direction: a row for each picture, a column for each strength."""
+    ws, columns = source.ws(renderer), len(strengths)
+    if not source.projected:
+        text = {**text, "seeds": ",".join(map(str, source.seeds))}
+    noise_seeds = [seed for seed in source.noise_seeds() or range(len(ws)) for _ in strengths]
+    moves = torch.tensor(strengths).repeat(len(ws))
+    for index, name in enumerate(tqdm(directions.names, unit="strip", disable=None)):
+        moved = directions.move(ws.repeat_interleave(columns, dim=0), index, moves)
+        pictures = torch.stack(list(renderer.pictures(moved, noise_seeds)))
+        note = {"direction": name, "direction_layers": ",".join(map(str, directions.layers[index]))}
+        note["strengths"] = ",".join(f"{strength:g}" for strength in strengths)
+        save_image(outdir / f"{name}.png", make_grid(pictures, columns), {**text, **note})
+    return f"{len(directions.names)} strips in {outdir}"
 
 
 @dataclass(frozen=True)

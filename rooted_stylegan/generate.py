@@ -5,14 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import click
+import numpy as np
 
 from dnnlib import UserError, make_folder
-from dnnlib.cli import Command, IntegerRanges, Number, Size, door
-from dnnlib.options import option, takes_options
+from dnnlib.cli import Command, IntegerRanges, Number, Size, Span, door
+from dnnlib.options import check_together, option, takes_options
+from generation.directions import USUAL_COUNT, find_directions, save_directions
 from generation.latents import load_noise, parse_class
 from generation.mixing import DEFAULT_LAYERS
 from generation.options import NetworkOptions
-from generation.output import Motion, Source, draw_grid, draw_mixing, draw_pictures, draw_video
+from generation.output import Motion, Source, draw_grid, draw_mixing, draw_pictures, draw_strips, draw_video
 from generation.renderer import Renderer
 from torch_utils.machine.devices import choose_device
 from torch_utils.media.video import require_ffmpeg
@@ -29,12 +31,14 @@ Examples:
   python generate.py --network=net.pkl --mix-rows=85,100 --mix-cols=55,821 --mix-layers=0-6 --outdir=out
   # a video that goes around six pictures and repeats
   python generate.py --network=net.pkl --seeds=0-5 --video=mp4 --outdir=out
+  # what changes along the first principal components of w, a strip for each
+  python generate.py --network=net.pkl --seeds=0-3 --directions=pca --direction=0-7 --strength=-3..3 --outdir=out
   # from latents that projector.py found
   python generate.py --network=net.pkl --projected-w=out/projected_w.npz --outdir=out
 """
 
 
-DRAW, MIX, VIDEO = "What to draw", "Style mixing", "Videos"
+DRAW, MIX, VIDEO, EDIT = "What to draw", "Style mixing", "Videos", "Directions"
 COUNT = click.IntRange(min=1)
 
 
@@ -73,6 +77,18 @@ class Options(DrawingOptions):
     curve: str = option(
         VIDEO, "Spline, or straight (slerp in z).", click.Choice(["cubic", "linear"]), Motion.curve)
     loop: bool = option(VIDEO, "Return to the first picture.", bool, Motion.loop)
+    directions: str | None = option(
+        EDIT, "Move pictures along principal components, singular vectors, or what a file has.", unit="pca|sefa|FILE")
+    direction: str | None = option(
+        EDIT, "Which: 0-3,7, or a name; smile=7 gives one.", unset=f"the first {USUAL_COUNT}", unit="LIST",
+        only_with=("directions",))
+    strength: tuple[float, float] = option(EDIT, "How far, in standard deviations.", Span(), (-3.0, 3.0))
+    steps: int = option(EDIT, "Pictures in a strip.", click.IntRange(min=2), 7, unit="PICTURES")
+    direction_layers: list[int] | None = option(
+        EDIT, "Layers that are moved.", IntegerRanges(), unset="all", flags=("--layers",), only_with=("directions",))
+    save_directions: Path | None = option(
+        EDIT, "Add the directions to this file, with their names and layers.", Path, unit="FILE",
+        only_with=("directions",))
 # fmt: on
 
 
@@ -86,6 +102,7 @@ def main(options: Options) -> None:
     """
     if options.projected_noise is not None and options.noise_mode != "const":
         raise UserError("--projected-noise is constant noise; leave out --noise-mode")
+    check_together(options, options)
     source = _check_modes(options)
     if options.video == "mp4":
         require_ffmpeg()
@@ -95,6 +112,8 @@ def main(options: Options) -> None:
         load_noise(options.projected_noise, renderer.G)
     if options.mix_rows:
         written = draw_mixing(renderer, text, options.mix_rows, options.mix_cols, options.layers, outdir)
+    elif options.directions:
+        written = _draw_directions(renderer, text, source, options)
     elif options.video:
         motion = Motion(**{field.name: getattr(options, field.name) for field in dataclasses.fields(Motion)})
         columns, rows = options.grid or (1, 1)
@@ -127,16 +146,30 @@ def prepare(options: DrawingOptions) -> tuple[Renderer, dict[str, str]]:
     return renderer, {**text, "noise_mode": options.noise_mode}
 
 
+def _draw_directions(renderer: Renderer, text: dict[str, str], source: Source, options: Options) -> str:
+    G, layers = renderer.G, options.direction_layers
+    directions = find_directions(options.directions, G, label=renderer.label, layers=layers)
+    chosen = directions.choose(options.direction or f"0-{min(USUAL_COUNT, len(directions.names)) - 1}")
+    if options.save_directions is not None:
+        save_directions(options.save_directions, chosen, G.num_ws)
+    strengths = np.linspace(*options.strength, options.steps).tolist()
+    return draw_strips(
+        renderer, {**text, "directions": Path(options.directions).name}, source, chosen, strengths, options.outdir
+    )
+
+
 def _check_modes(options: Options) -> Source:
     """What to draw from; a grid with rows and columns needs no seeds and takes the first ones."""
     seeds, projected_w, grid = options.seeds, options.projected_w, options.grid
     if bool(options.mix_rows) != bool(options.mix_cols):
         raise UserError("style mixing needs both --mix-rows and --mix-cols")
     if options.mix_rows:
-        if seeds or projected_w or grid or options.video:
+        if seeds or projected_w or grid or options.video or options.directions:
             raise UserError(
-                "--mix-rows has its own seeds and grid; leave out --seeds, --projected-w, --grid and --video"
+                "--mix-rows has its own seeds and grid; leave out --seeds, --projected-w, --grid, --video, --directions"
             )
+    elif options.directions and (grid or options.video):
+        raise UserError("--directions draws strips; leave out --grid and --video")
     elif seeds and projected_w:
         click.echo("note: --projected-w is given; --seeds has no effect", err=True)
     elif not seeds and not projected_w:
