@@ -14,7 +14,7 @@ from training.dataset import ImageDataset
 
 NAMES = [
     *("fid150_train", "fid_inf150_full", "kid150_full", "pr150_3_full", "dc150_5_train", "is150"),
-    *("ppl2_wend_70", "ppl_zfull_70", "swd70_train"),
+    *("ppl2_wend_70", "ppl_zfull_70", "swd70_train", "copies70", "auth70"),
 ]
 
 

@@ -18,7 +18,7 @@ def test_equal_results_from_one_two_and_three_processes(run_ranks, detector_file
         for rank in run_ranks(HERE / "evaluate_in_processes.py", size, tmp_path):
             assert rank.status == 0, rank.stderr
     [alone] = [json.loads((tmp_path / "1-0.json").read_text())]
-    assert len(alone["outcome"]) == 12
+    assert len(alone["outcome"]) == 14
     for size in (2, 3):
         for rank in range(size):
             outcome = json.loads((tmp_path / f"{size}-{rank}.json").read_text())
