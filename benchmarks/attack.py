@@ -316,7 +316,7 @@ KINDS: dict[str, Callable[[Field, random.Random, Path], tuple[str, ...]]] = {
 
 
 def _invoke(door: str, *arguments: str) -> Any:
-    module = importlib.import_module(f"rooted_stylegan.{door}")
+    module = importlib.import_module(door if "." in door else f"rooted_stylegan.{door}")
     return CliRunner().invoke(module.main, list(arguments))
 
 
