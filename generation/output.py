@@ -12,11 +12,10 @@ from generation.directions import Directions
 from generation.interpolation import path_through
 from generation.latents import latents_from_seeds, load_projected
 from generation.mixing import default_layers, mixing_grid, mixing_pictures
+from generation.notes import Text, mixing_note, projected_note, seed_note
 from generation.renderer import Renderer
 from torch_utils.media.images import make_grid, save_image
 from torch_utils.media.video import write_video
-
-Text = dict[str, str]  # what a PNG says of itself
 
 
 @dataclass(frozen=True)
@@ -41,9 +40,9 @@ def draw_pictures(renderer: Renderer, text: Text, source: Source, outdir: Path) 
     """Write `seed0000.png` by seed, or `proj00.png` by position in the projected latents."""
     ws = source.ws(renderer)
     if source.projected:
-        names = [(f"proj{index:02d}.png", {**text, "projected_w": str(index)}) for index in range(len(ws))]
+        names = [(f"proj{index:02d}.png", {**text, **projected_note(index)}) for index in range(len(ws))]
     else:
-        names = [(f"seed{seed:04d}.png", {**text, "seed": str(seed)}) for seed in source.seeds]
+        names = [(f"seed{seed:04d}.png", {**text, **seed_note(seed)}) for seed in source.seeds]
     with tqdm(total=len(ws), unit="img", disable=None) as bar:
         for (name, note), picture in zip(names, renderer.pictures(ws, source.noise_seeds()), strict=True):
             save_image(outdir / name, picture, note)
@@ -76,13 +75,13 @@ def draw_mixing(
     `layers` are those taken from the column; None for the first seven.
     """
     layers = default_layers(renderer.G.num_ws) if layers is None else layers
-    text = {**text, "mixed_layers": ",".join(map(str, layers))}
     pictures: dict[tuple[int, int], torch.Tensor] = {}
     for row, column, picture in mixing_pictures(renderer, rows, columns, layers):
         pictures[row, column] = picture
-        save_image(outdir / f"{row}-{column}.png", picture, {**text, "row_seed": f"{row}", "column_seed": f"{column}"})
+        save_image(outdir / f"{row}-{column}.png", picture, {**text, **mixing_note(layers, row, column)})
     cells = mixing_grid(pictures, rows, columns)
-    note = {"row_seeds": ",".join(map(str, rows)), "column_seeds": ",".join(map(str, columns))}
+    note = {"mixed_layers": ",".join(map(str, layers)), "row_seeds": ",".join(map(str, rows))}
+    note["column_seeds"] = ",".join(map(str, columns))
     save_image(outdir / "grid.png", make_grid(cells, len(columns) + 1), {**text, **note})
     return f"{len(pictures)} pictures and grid.png in {outdir}"
 

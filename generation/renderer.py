@@ -1,6 +1,6 @@
 """From latents to quantised pictures, in batches, on any device."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,8 @@ class Renderer:
         cutoff: truncate only the first so many layers; None for all.
         noise_mode: "const", "random" or "none".
         batch_size: pictures computed at once.
+        noise_seed: of random noise, for every picture; None for seeds of their own.
+        edit: what moves ws [N, num_ws, w_dim] before they are drawn; None for nothing.
     """
 
     G: Generator
@@ -31,6 +33,8 @@ class Renderer:
     cutoff: int | None = None
     noise_mode: str = "const"
     batch_size: int = 8
+    noise_seed: int | None = None
+    edit: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     def ws_from_seeds(self, seeds: Sequence[int]) -> torch.Tensor:
         """Truncated ws [N, num_ws, w_dim] on the CPU."""
@@ -48,8 +52,12 @@ class Renderer:
         """Yield uint8 [C, R, R] CPU tensors, one for each of ws [N, num_ws, w_dim].
 
         With random noise each picture is drawn alone, after seeding with its entry of `noise_seeds` (0, 1, ... if
-        None), so that it does not depend on the pictures drawn beside it.
+        None; `self.noise_seed` where that is given), so that it does not depend on the pictures drawn beside it.
         """
+        if self.edit is not None:
+            ws = self.edit(ws)
+        if self.noise_seed is not None:
+            noise_seeds = [self.noise_seed] * len(ws)
         if self.noise_mode == "random":
             for seed, w in zip(noise_seeds or range(len(ws)), ws.split(1), strict=True):
                 torch.manual_seed(seed)

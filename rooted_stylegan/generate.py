@@ -1,6 +1,7 @@
 """Draw pictures, grids, style mixing and interpolation videos with a trained network."""
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import click
 import numpy as np
 
 from dnnlib import UserError, make_folder
-from dnnlib.cli import Command, IntegerRanges, Number, Size, Span, door
+from dnnlib.cli import SEED, Command, IntegerRanges, Number, Size, Span, door
 from dnnlib.options import check_together, option, takes_options
 from generation.directions import USUAL_COUNT, find_directions, save_directions
+from generation.edits import Editor, parse_edit
 from generation.latents import load_noise, parse_class
 from generation.mixing import DEFAULT_LAYERS
+from generation.notes import network_note
 from generation.options import NetworkOptions
 from generation.output import Motion, Source, draw_grid, draw_mixing, draw_pictures, draw_strips, draw_video
 from generation.renderer import Renderer
@@ -53,6 +56,12 @@ class DrawingOptions(NetworkOptions):
         DRAW, "Truncate only so many layers, the first.", click.IntRange(min=0), unset="all", unit="LAYERS")
     noise_mode: str = option(
         DRAW, "The network's own noise, noise by seed, or none.", click.Choice(["const", "random", "none"]), "const")
+    noise_seed: int | None = option(
+        DRAW, "Of random noise, for every picture.", SEED, unset="the picture's own", unit="SEED",
+        only_with=("noise_mode", "random"))
+    edit: tuple[str, ...] = option(
+        DRAW, "Move w along a direction in some layers, as pca3:1.5:0-6 or sefa0:-2; repeatable.",
+        unit="DIRECTION:STRENGTH[:LAYERS]", multiple=True)
     batch_size: int = option(DRAW, "Pictures computed at once.", COUNT, Renderer.batch_size, unit="PICTURES")
 
 
@@ -135,15 +144,14 @@ def prepare(options: DrawingOptions) -> tuple[Renderer, dict[str, str]]:
     if cutoff is not None and cutoff > G.num_ws:
         raise UserError(f"--trunc-cutoff={cutoff}: the network has {G.num_ws} layers")
     label = parse_class(options.class_text, G.c_dim, snapshot.metadata.get("class_names"))
-    renderer = Renderer(G.to(device), device, label, options.trunc, cutoff, options.noise_mode, options.batch_size)
+    edits = tuple(map(parse_edit, options.edit))
+    G = G.to(device)
+    edit = functools.partial(Editor(G).add, edits=edits) if edits else None
+    renderer = Renderer(
+        G, device, label, options.trunc, cutoff, options.noise_mode, options.batch_size, options.noise_seed, edit
+    )
     make_folder(options.outdir, "`outdir`")
-    text = {"network": Path(options.network).name, "network_hash": snapshot.hash}
-    text["truncation_psi"] = f"{options.trunc:g}"
-    if cutoff is not None:
-        text["truncation_cutoff"] = str(cutoff)
-    if label is not None:
-        text["class"] = str(options.class_text)
-    return renderer, {**text, "noise_mode": options.noise_mode}
+    return renderer, network_note(renderer, Path(options.network).name, snapshot.hash, options.class_text, edits)
 
 
 def _draw_directions(renderer: Renderer, text: dict[str, str], source: Source, options: Options) -> str:

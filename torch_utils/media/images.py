@@ -82,6 +82,15 @@ def save_image(path: str | os.PathLike, image: torch.Tensor, text: Mapping[str, 
     suffix = Path(path).suffix.lower()
     if suffix not in WRITABLE_SUFFIXES:
         raise UserError(f"cannot write {path}: the name must end in one of {', '.join(WRITABLE_SUFFIXES)}")
+    if suffix in (".jpg", ".jpeg") and image.shape[0] in (2, 4):
+        raise UserError(f"cannot write {path}: JPEG holds no alpha channel; choose .png or .webp")
+    data = encode_image(image, suffix, text)  # in memory: writers seek, and a failed encoding leaves no file behind
+    with atomic_write(path) as stream:
+        stream.write(data)
+
+
+def encode_image(image: torch.Tensor, suffix: str, text: Mapping[str, str] | None = None) -> bytes:
+    """The bytes that `save_image` writes; `suffix` is one of `WRITABLE_SUFFIXES`."""
     picture = to_pil(image)
     options: dict = {}
     if suffix == ".png":
@@ -89,13 +98,10 @@ def save_image(path: str | os.PathLike, image: torch.Tensor, text: Mapping[str, 
     elif suffix == ".webp":
         options["lossless"] = True
     elif suffix in (".jpg", ".jpeg"):
-        if "A" in picture.mode:
-            raise UserError(f"cannot write {path}: JPEG holds no alpha channel; choose .png or .webp")
         options.update(quality=95, subsampling=0)
-    buffer = io.BytesIO()  # encode in memory: writers seek, and a failed encoding leaves no file behind
+    buffer = io.BytesIO()
     picture.save(buffer, format=Image.registered_extensions()[suffix], **options)
-    with atomic_write(path) as stream:
-        stream.write(buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _text_chunks(text: Mapping[str, str]) -> PngImagePlugin.PngInfo:

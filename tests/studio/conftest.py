@@ -1,0 +1,78 @@
+"""Tiny networks whose pictures differ, and what draws them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from generation.edits import Edit
+from studio.networks import Catalogue
+from studio.render import Artist, Photos
+from studio.state import State
+from training.networks import Generator, GeneratorConfig
+from training.snapshot import load_snapshot, save_snapshot
+
+NAMES = ["cat", "dog", "1"]
+
+
+def save_network(path: Path, *, seed: int = 0, resolution: int = 16, **options) -> Path:
+    torch.manual_seed(seed)
+    sizes = {"channel_base": 128, "channel_max": 16, "z_dim": 8, "w_dim": 20, "mapping_layers": 2}
+    G = Generator(GeneratorConfig(img_resolution=resolution, **{**sizes, **options}))
+    G.mapping.w_avg.normal_(std=0.3)
+    for name, parameter in G.named_parameters():
+        if name.endswith("noise_strength"):
+            parameter.data.fill_(0.5)
+    names = NAMES if G.c_dim == len(NAMES) else None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_snapshot(path, G=None, D=None, G_ema=G, metadata={"class_names": names})
+    return path
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory) -> dict[str, Path]:
+    """Network files by what they are: plain, conditional and grey, RGBA, not square and of another z."""
+    folder = tmp_path_factory.mktemp("networks")
+    kinds = {
+        "plain": {}, "other": {"seed": 1}, "classes": {"img_channels": 1, "c_dim": 3}, "rgba": {"img_channels": 4},
+        "wide": {"base_size": (4, 6), "z_dim": 5, "w_dim": 12, "resolution": 8},
+    }  # fmt: skip
+    return {name: save_network(folder / f"{name}.safetensors", **options) for name, options in kinds.items()}
+
+
+@pytest.fixture
+def catalogue(files) -> Catalogue:
+    """A: plain, B: classes, C: rgba, D: wide, E: other."""
+    names = ["plain", "classes", "rgba", "wide", "other"]
+    return Catalogue([str(files[name]) for name in names], [], torch.device("cpu"), load_snapshot)
+
+
+@pytest.fixture
+def artist() -> Artist:
+    return Artist(torch.device("cpu"), Photos())
+
+
+@pytest.fixture(scope="session")
+def random_state():
+    """`random_state(rng, left, conditional)`: any state that the network can draw."""
+
+    def draw(rng, left: str = "A", conditional: bool = False, layers: int = 6) -> State:
+        some = tuple(sorted(rng.sample(range(layers), rng.randint(1, layers))))
+        mix = rng.choice([None, rng.randrange(2**32)])
+        return State(
+            left=left,
+            seed=rng.choice([rng.randrange(10), rng.randrange(2**32)]),
+            psi=rng.choice([1.0, 0.7, rng.uniform(-2, 2)]),
+            cutoff=rng.choice([None, rng.randint(0, layers)]),
+            noise=(noise := rng.choice(["const", "random", "none"])),
+            noise_seed=rng.randrange(2**32) if noise == "random" else 0,
+            label=rng.choice(["0", "dog", "1", "cat=0.25,dog=0.5,2=1e-3"]) if conditional else "",
+            mix=mix,
+            mix_layers=some if mix is not None else (),
+            edits=tuple(
+                Edit(rng.choice(["pca", "sefa"]), rng.randrange(16), rng.uniform(-4, 4), rng.choice([(), some]))
+                for _ in range(rng.choice([0, 1, 3]))
+            ),
+        )
+
+    return draw
