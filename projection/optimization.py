@@ -85,7 +85,7 @@ def project(
     seed: int = 303,
     schedule: Schedule | None = None,
     device: torch.device | str | None = None,
-    progress: Callable[[Step], None] | None = None,
+    progress: Callable[[Step], bool | None] | None = None,
 ) -> ProjectionResult:
     """Find latents and noise whose images come closest to `targets`.
 
@@ -101,7 +101,7 @@ def project(
         seed: of the noise added to the latents, and of random noise maps.
         schedule: None for StyleGAN2's.
         device: None for that of G.
-        progress: called after every step.
+        progress: called after every step; True ends the projection there, with the best so far.
 
     Raises:
         ValueError: targets or labels of another shape, unknown space or noise_init.
@@ -116,11 +116,11 @@ def project(
     if noise_init not in NOISE_INITS:
         raise ValueError(f"noise_init is {noise_init!r}; it must be network or random")
     distance = load_distance(distance, device) if isinstance(distance, str) else distance
-    result = _optimize_latents(
+    result, stopped = _optimize_latents(
         G, targets, labels, space, noise_init, num_steps, distance, seed, schedule or Schedule(),
         progress or (lambda step: None),
     )  # fmt: skip
-    if pti_steps:
+    if pti_steps and not stopped:
         _tune_all(G, targets, distance, result, pti_steps, progress or (lambda step: None))
     return result
 
@@ -164,8 +164,9 @@ def _optimize_latents(
     distance: Distance,
     seed: int,
     schedule: Schedule,
-    progress: Callable[[Step], None],
-) -> ProjectionResult:
+    progress: Callable[[Step], bool | None],
+) -> tuple[ProjectionResult, bool]:
+    """The result, and whether `progress` ended it."""
     count = len(targets)
     draw = torch.Generator().manual_seed(seed)
     w_avg, w_std = latent_statistics(G, labels)
@@ -180,6 +181,7 @@ def _optimize_latents(
         target_features = distance.features(targets)
     best = _Best(count, G, maps, targets)
     rows: dict[str, list] = {"distance": [], "noise": [], "rate": []}
+    stop: bool | None = False
 
     for step in range(num_steps):
         t = step / num_steps
@@ -200,8 +202,10 @@ def _optimize_latents(
         rows["distance"].append(distances.detach().cpu().numpy())
         rows["noise"].append(penalty.detach().cpu().numpy())
         rows["rate"].append(schedule.rate(t))
-        progress(Step("latent", step, num_steps, distances.detach(), images.detach(), list(range(count))))
-    return best.result({key: np.array(values) for key, values in rows.items()})
+        stop = progress(Step("latent", step, num_steps, distances.detach(), images.detach(), list(range(count))))
+        if stop:
+            break
+    return best.result({key: np.array(values) for key, values in rows.items()}), bool(stop)
 
 
 def render(G: Generator, ws: torch.Tensor, maps: dict[str, torch.Tensor]) -> torch.Tensor:

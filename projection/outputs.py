@@ -33,10 +33,8 @@ def write_outputs(
     save_image(folder / "target.png", target)
     save_image(folder / "proj.png", image)
     save_image(folder / "comparison.png", make_grid(torch.stack([target, image]), columns=2))
-    buffer = io.BytesIO()
-    np.savez(buffer, w=result.ws[i : i + 1].numpy())
     with atomic_write(folder / "projected_w.npz") as stream:
-        stream.write(buffer.getvalue())
+        stream.write(latents_file(result.ws[i : i + 1]))
     noise = {f"synthesis.{name}": maps[i].contiguous() for name, maps in result.noise.items()}
     with atomic_write(folder / "projected_noise.safetensors") as stream:
         stream.write(safetensors.torch.save(noise))
@@ -47,6 +45,13 @@ def write_outputs(
         metadata = {**snapshot.metadata, "tuned_for": settings["target"]}
         save_snapshot(folder / "tuned-network.safetensors", G=None, D=None, G_ema=result.tuned[i], metadata=metadata)
     write_json(folder / "projection.json", {**settings, **measurements(result, i)})
+
+
+def latents_file(ws: torch.Tensor) -> bytes:
+    """The bytes of an .npz with ws [N, num_ws, w_dim], as `generate.py --projected-w` reads it."""
+    buffer = io.BytesIO()
+    np.savez(buffer, w=ws.numpy())
+    return buffer.getvalue()
 
 
 def can_plot() -> bool:
