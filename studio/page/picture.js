@@ -1,0 +1,21 @@
+// The pictures: each blob is shown when it is decoded, and never an older one after a newer.
+
+const turns = {};
+
+export function show(image, blob, about) {
+  const turn = (turns[image.id] = (turns[image.id] ?? 0) + 1);
+  const url = URL.createObjectURL(blob);
+  const next = new Image();
+  next.src = url;
+  next.decode().then(() => {
+    if (turn < turns[image.id]) return URL.revokeObjectURL(url);
+    const old = image.src;
+    image.src = url;
+    image.width = next.naturalWidth;
+    image.height = next.naturalHeight;
+    image.classList.toggle("small", next.naturalHeight <= 128);
+    image.classList.toggle("alpha", about !== undefined && about.channels % 2 === 0);
+    image.dataset.shown = Number(image.dataset.shown ?? 0) + 1;
+    if (old.startsWith("blob:")) URL.revokeObjectURL(old);
+  }).catch(() => URL.revokeObjectURL(url));
+}
