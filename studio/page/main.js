@@ -162,4 +162,12 @@ byId("theme").addEventListener("click", () => {
   localStorage.setItem("studio-theme", dark ? "light" : "dark");
 });
 
+function setPixels(sharp) {
+  document.documentElement.dataset.pixels = sharp ? "sharp" : "smooth";
+  byId("pixels").setAttribute("aria-pressed", sharp);
+  localStorage.setItem("studio-pixels", sharp ? "sharp" : "smooth");
+}
+setPixels(localStorage.getItem("studio-pixels") === "sharp");
+byId("pixels").addEventListener("click", () => setPixels(byId("pixels").getAttribute("aria-pressed") !== "true"));
+
 window.addEventListener("unhandledrejection", (event) => say(`something went wrong in the page: ${event.reason}`));

@@ -13,7 +13,6 @@ export function show(image, blob, about) {
     image.src = url;
     image.width = next.naturalWidth;
     image.height = next.naturalHeight;
-    image.classList.toggle("small", next.naturalHeight <= 128);
     image.classList.toggle("alpha", about !== undefined && about.channels % 2 === 0);
     image.dataset.shown = Number(image.dataset.shown ?? 0) + 1;
     if (old.startsWith("blob:")) URL.revokeObjectURL(old);

@@ -34,7 +34,8 @@ export class Share {
     byId("command").textContent = words.command;
     byId("download").href = `/image.png?${words.query}`;
     const keys = this.store.keys.map((key) => `key=${encodeURIComponent(key.query)}`);
-    this.address = `/?${[words.query, ...keys].filter(Boolean).join("&")}`;
+    const query = [words.query, ...keys].filter(Boolean).join("&");
+    this.address = query ? `/?${query}` : "/";
     clearTimeout(this.timer);
     this.timer = setTimeout(() => history.replaceState(null, "", this.address), 300);
   }

@@ -16,6 +16,7 @@ DOORS = {
     "calc_metrics": "Options",
     "dataset_tool": "Options",
     "compare": "ComparisonOptions",
+    "studio": "Options",
 }
 
 
