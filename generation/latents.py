@@ -9,12 +9,13 @@ import safetensors.torch
 import torch
 
 from dnnlib import UserError, first_line
-from dnnlib.files import read_regular
+from dnnlib.files import open_regular, read_regular
 from dnnlib.seeds import check_seed
-from torch_utils.arrays import ARRAY_ERRORS, read_arrays
+from torch_utils.arrays import ARRAY_ERRORS, is_torch_archive, read_array, read_arrays, read_torch
 from training.networks import Generator
 
 _MOST_NOISE_BYTES = 1 << 28
+_NAMES = ("w", "latents", "latent")  # of latents in files
 
 
 def latents_from_seeds(seeds: Sequence[int], z_dim: int) -> torch.Tensor:
@@ -43,6 +44,18 @@ def sample_w(G: Generator, label: torch.Tensor | None, count: int = 1 << 14) -> 
     c = None if label is None else label.to(device)
     parts = [G.mapping(some.to(device), c if c is None else c.expand(len(some), -1))[:, 0] for some in z.split(4096)]
     return torch.cat(parts).cpu()
+
+
+def label_vector(label: Sequence[float], c_dim: int) -> torch.Tensor:
+    """The label c [1, c_dim] float32 with these numbers, as multi-hot and continuous labels are given.
+
+    Raises:
+        UserError: the network's labels have another length, or it has none.
+    """
+    if len(label) != c_dim:
+        has = f"labels of {c_dim} numbers" if c_dim else "no labels"
+        raise UserError(f"`label` has {len(label)} numbers; this network has {has}")
+    return torch.tensor([label], dtype=torch.float32)
 
 
 def parse_class(class_text: str | None, c_dim: int, class_names: Sequence[str] | None = None) -> torch.Tensor | None:
@@ -98,25 +111,53 @@ def _choices(c_dim: int, names: Sequence[str] | None) -> str:
 
 
 def load_projected(projected_w: str | os.PathLike, num_ws: int, w_dim: int) -> torch.Tensor:
-    """ws [N, num_ws, w_dim] float32 from an .npz file with the array `w`, as `projector.py` writes it.
+    """ws [N, num_ws, w_dim] float32 from a file of `projector.py` or of another program, read as data.
+
+    An `.npz` with `w`, `latents` or `latent`; an `.npy`; a tensor of `torch.save`, by itself, under such a name, or as
+    rosinality's projector writes it, a latent for each picture. Shapes: [N, num_ws, w_dim] or [num_ws, w_dim], which
+    have a latent for each layer, and [N, w_dim] or [w_dim], whose latents all layers get.
 
     Raises:
-        UserError: the file cannot be read, has no array `w`, or one of another shape or with non-finite numbers.
+        UserError: the file cannot be read, has no latents, or of another shape or with non-finite numbers.
     """
-    try:
-        w = read_arrays(projected_w, ("w",)).get("w")
-    except ARRAY_ERRORS as error:
-        raise UserError(f"`projected_w`: {projected_w} cannot be read as an .npz file ({first_line(error)})") from error
-    if w is None:
-        raise UserError(f"`projected_w`: {projected_w} has no array named 'w'; projector.py writes such files")
-    expected = f"[N, {num_ws}, {w_dim}]"
-    if w.ndim != 3 or w.shape[1:] != (num_ws, w_dim) or not len(w):
-        raise UserError(f"`projected_w`: {projected_w} holds w of shape {list(w.shape)}; this network takes {expected}")
+    w = _read_latents(projected_w)
+    has_layers = w.ndim in (2, 3) and w.shape[-2:] == (num_ws, w_dim)
+    if not w.size or w.shape[-1:] != (w_dim,) or not (has_layers or w.ndim < 3):
+        raise UserError(
+            f"`projected_w`: {projected_w} holds latents of shape {list(w.shape)}; this network takes "
+            f"[N, {num_ws}, {w_dim}], [{num_ws}, {w_dim}], [N, {w_dim}] or [{w_dim}]"
+        )
     with np.errstate(over="ignore"):
         ws = w.astype(np.float32) if w.dtype.kind == "f" else None
     if ws is None or not np.isfinite(ws).all():
         raise UserError(f"`projected_w`: {projected_w} holds w with values that are not finite numbers")
-    return torch.from_numpy(ws)
+    ws = torch.from_numpy(ws)
+    return ws.reshape(-1, num_ws, w_dim) if has_layers else ws.reshape(-1, 1, w_dim).repeat(1, num_ws, 1)
+
+
+def _read_latents(path: str | os.PathLike) -> np.ndarray:
+    where = f"`projected_w`: {path}"
+    try:
+        with open_regular(path) as stream:
+            is_npy = stream.read(6) == b"\x93NUMPY"
+        read = read_array if is_npy else read_torch if is_torch_archive(path) else _read_npz
+        content = read(path)
+    except (UserError, *ARRAY_ERRORS) as error:
+        raise UserError(f"{where} cannot be read as an .npz, .npy or .pt file ({first_line(error)})") from error
+    if isinstance(content, dict):
+        pictures = [value["latent"] for value in content.values() if isinstance(value, dict) and "latent" in value]
+        alike = pictures and all(isinstance(p, torch.Tensor) and p.shape == pictures[0].shape for p in pictures)
+        found = [content[name] for name in _NAMES if name in content]
+        content = found[0] if found else torch.stack(pictures) if alike else None
+    if isinstance(content, torch.Tensor):
+        content = (content.float() if content.is_floating_point() else content).detach().numpy()
+    if not isinstance(content, np.ndarray):
+        raise UserError(f"{where} has no array named {', '.join(map(repr, _NAMES))}; projector.py writes 'w'")
+    return content
+
+
+def _read_npz(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    return read_arrays(path, _NAMES)
 
 
 def load_noise(projected_noise: str | os.PathLike, G: torch.nn.Module) -> None:

@@ -11,12 +11,16 @@ Text = dict[str, str]
 def network_note(
     renderer: Renderer, network: str, network_hash: str, class_text: str | None, edits: Sequence[Edit] = ()
 ) -> Text:
-    """The network, by its file's name and hash, and how it draws."""
+    """The network, by its file's name and hash, and how it draws; the label as numbers if there is no `class_text`."""
     text = {"network": network, "network_hash": network_hash, "truncation_psi": f"{renderer.psi:g}"}
     if renderer.cutoff is not None:
         text["truncation_cutoff"] = str(renderer.cutoff)
-    if renderer.label is not None:
-        text["class"] = str(class_text)
+    if renderer.center is not None:
+        text["truncation_to"] = "class"
+    if class_text is not None and renderer.label is not None:
+        text["class"] = class_text
+    elif renderer.label is not None:
+        text["label"] = ",".join(f"{number:g}" for number in renderer.label[0].tolist())
     text["noise_mode"] = renderer.noise_mode
     if renderer.noise_seed is not None:
         text["noise_seed"] = str(renderer.noise_seed)

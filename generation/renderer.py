@@ -24,6 +24,7 @@ class Renderer:
         batch_size: pictures computed at once.
         noise_seed: of random noise, for every picture; None for seeds of their own.
         edit: what moves ws [N, num_ws, w_dim] before they are drawn; None for nothing.
+        center: [w_dim] on `device`, what is truncated towards; None for the network's mean w.
     """
 
     G: Generator
@@ -35,6 +36,7 @@ class Renderer:
     batch_size: int = 8
     noise_seed: int | None = None
     edit: Callable[[torch.Tensor], torch.Tensor] | None = None
+    center: torch.Tensor | None = None
 
     def ws_from_seeds(self, seeds: Sequence[int]) -> torch.Tensor:
         """Truncated ws [N, num_ws, w_dim] on the CPU."""
@@ -44,8 +46,8 @@ class Renderer:
     def ws_from_latents(self, z: torch.Tensor) -> torch.Tensor:
         """Truncated ws [N, num_ws, w_dim] on the CPU, from z [N, z_dim]."""
         c = None if self.label is None else self.label.to(self.device).expand(len(z), -1)
-        ws = self.G.mapping(z.to(self.device), c, truncation_psi=self.psi, truncation_cutoff=self.cutoff)
-        return ws.cpu()
+        ws = self.G.mapping(z.to(self.device), c)
+        return (ws if self.psi == 1 else self.G.mapping.truncate(ws, self.psi, self.cutoff, self.center)).cpu()
 
     @torch.inference_mode()
     def pictures(self, ws: torch.Tensor, noise_seeds: Sequence[int] | None = None) -> Iterator[torch.Tensor]:

@@ -13,7 +13,7 @@ from dnnlib.cli import SEED, Command, IntegerRanges, Number, Size, Span, door
 from dnnlib.options import check_together, option, takes_options
 from generation.directions import USUAL_COUNT, find_directions, save_directions
 from generation.edits import Editor, parse_edit
-from generation.latents import load_noise, parse_class
+from generation.latents import load_noise, sample_w
 from generation.mixing import DEFAULT_LAYERS
 from generation.notes import network_note
 from generation.options import NetworkOptions
@@ -28,6 +28,8 @@ Examples:
   python generate.py --network=net.safetensors --seeds=0,1,5-8 --trunc=0.7 --outdir=out
   # a conditional network: class by index, name, or as a mixture
   python generate.py --network=net.pkl --seeds=0-9 --class=cat=0.5,dog=0.5 --outdir=out
+  # the label itself, truncated towards its own mean
+  python generate.py --network=net.pkl --seeds=0-9 --label=0,1,1 --trunc=0.7 --trunc-to=class --outdir=out
   # one picture with 8 x 4 cells
   python generate.py --network=net.pkl --grid=8x4 --outdir=out
   # styles 0-6 of the columns on the pictures of the rows
@@ -54,6 +56,9 @@ class DrawingOptions(NetworkOptions):
     trunc: float = option(DRAW, "Truncation psi: 1 for none.", Number(), Renderer.psi, unit="PSI")
     trunc_cutoff: int | None = option(
         DRAW, "Truncate only so many layers, the first.", click.IntRange(min=0), unset="all", unit="LAYERS")
+    trunc_to: str = option(
+        DRAW, "Truncate towards the mean w of everything, or of the class or label asked for.",
+        click.Choice(["mean", "class"]), "mean")
     noise_mode: str = option(
         DRAW, "The network's own noise, noise by seed, or none.", click.Choice(["const", "random", "none"]), "const")
     noise_seed: int | None = option(
@@ -71,7 +76,8 @@ class Options(DrawingOptions):
 
     seeds: list[int] | None = option(DRAW, "Seeds such as 0,1,5-8.", IntegerRanges())
     projected_w: tuple[Path, ...] = option(
-        DRAW, "Latents that projector.py found, instead of seeds; repeatable.", Path, unit="FILE", multiple=True)
+        DRAW, "Latents of projector.py or others (.npz, .npy, .pt), instead of seeds; repeatable.", Path, unit="FILE",
+        multiple=True)
     projected_noise: Path | None = option(DRAW, "Noise maps that projector.py found with them.", Path, unit="FILE")
     grid: tuple[int, int | None] | None = option(
         DRAW, "One grid.png instead of single pictures; with --video: cells of the video.", Size("columns"))
@@ -143,13 +149,15 @@ def prepare(options: DrawingOptions) -> tuple[Renderer, dict[str, str]]:
         click.echo("note: the network is unconditional; --class has no effect", err=True)
     if cutoff is not None and cutoff > G.num_ws:
         raise UserError(f"--trunc-cutoff={cutoff}: the network has {G.num_ws} layers")
-    label = parse_class(options.class_text, G.c_dim, snapshot.metadata.get("class_names"))
+    label = options.label_for(snapshot)
+    if options.trunc_to == "class" and label is None:
+        raise UserError("--trunc-to=class: this network is not conditional; leave it out")
     edits = tuple(map(parse_edit, options.edit))
     G = G.to(device)
     edit = functools.partial(Editor(G).add, edits=edits) if edits else None
-    renderer = Renderer(
-        G, device, label, options.trunc, cutoff, options.noise_mode, options.batch_size, options.noise_seed, edit
-    )
+    center = sample_w(G, label).mean(dim=0).to(device) if options.trunc_to == "class" else None
+    how = (options.trunc, cutoff, options.noise_mode, options.batch_size, options.noise_seed)
+    renderer = Renderer(G, device, label, *how, edit, center)
     make_folder(options.outdir, "`outdir`")
     return renderer, network_note(renderer, Path(options.network).name, snapshot.hash, options.class_text, edits)
 

@@ -13,7 +13,6 @@ from tqdm import tqdm
 from dnnlib import UserError, make_folder
 from dnnlib.cli import SEED, Command, door
 from dnnlib.options import option, takes_options
-from generation.latents import parse_class
 from generation.options import NetworkOptions
 from projection import load_distance, project
 from projection.distance import Distance
@@ -81,7 +80,7 @@ def main(options: Options) -> None:
     G = snapshot.generator
     if G.c_dim == 0 and options.class_text is not None:
         raise UserError("--class: this network is not conditional; leave it out")
-    label = parse_class(options.class_text, G.c_dim, snapshot.metadata.get("class_names"))
+    label = options.label_for(snapshot)
     pictures = torch.stack([load_target(t.path, G.img_channels, G.img_resolution) for t in found])
     say = functools.partial(click.echo, err=True)
     distance = load_distance(options.distance, device, offline=options.offline, note=say)
@@ -90,7 +89,7 @@ def main(options: Options) -> None:
     how = {name: getattr(options, name) for name in ("space", "noise_init", "num_steps", "pti_steps", "seed")}
     settings = {
         "network": Path(options.network).name, "network_hash": snapshot.hash, **how, "distance": distance.name,
-        "class": options.class_text,
+        "class": options.class_text, "label": options.label,
     }  # fmt: skip
     if not can_plot():
         click.echo("loss.png is left out: it needs matplotlib (pip install 'rooted-stylegan[projection]')", err=True)

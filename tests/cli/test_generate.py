@@ -16,6 +16,7 @@ from PIL import Image
 
 from generation.mixing import default_layers
 from rooted_stylegan import generate, style_mixing
+from torch_utils.media.images import to_uint8
 from training.networks import Generator, GeneratorConfig
 from training.snapshot import load_snapshot, save_snapshot
 
@@ -171,6 +172,39 @@ def test_class_of_an_unconditional_network_is_only_noted(tmp_path, rgb):
     assert result.stderr == "note: the network is unconditional; --class has no effect\n"
 
 
+def test_labels_are_vectors(tmp_path, gray):
+    succeed("--network", gray, "--seeds=1", "--class=dog", "--outdir", tmp_path / "class")
+    succeed("--network", gray, "--seeds=1", "--label=0,1,0", "--outdir", tmp_path / "label")
+    succeed("--network", gray, "--grid=1x1", "--label=0,1,1", "--outdir", tmp_path / "both")
+    paths = [tmp_path / name for name in ("class/seed0001.png", "label/seed0001.png")]
+    one, other = (pixels(path, "L") for path in paths)
+    assert np.array_equal(one, other)
+    with Image.open(tmp_path / "both" / "grid.png") as picture:
+        assert picture.text["label"] == "0,1,1"
+        assert "class" not in picture.text
+    G = load_snapshot(gray).G_ema
+    z = torch.from_numpy(np.random.RandomState(0).randn(1, 8)).float()
+    image = G(z, torch.tensor([[0.0, 1, 1]]), noise_mode="const")
+    assert close(pixels(tmp_path / "both" / "grid.png", "L"), to_uint8(image)[0, 0].numpy())
+
+
+def test_truncation_towards_the_mean_of_the_class(tmp_path, gray):
+    """With psi 0 every picture is the one of the mean w of the class, whatever the mode."""
+    options = ("--network", gray, "--trunc=0", "--trunc-to=class", "--outdir", tmp_path)
+    succeed(*options, "--seeds=1,2", "--class=cat")
+    succeed(*options, "--rows=1", "--cols=2", "--label=1,0,0", command=style_mixing.main)
+    G = load_snapshot(gray).G_ema
+    z = torch.from_numpy(np.random.RandomState(0).randn(1 << 14, 8)).float()
+    mean = G.mapping(z, torch.eye(3)[:1].expand(len(z), -1)).mean(dim=0, keepdim=True)
+    wanted = to_uint8(G.synthesis(mean, noise_mode="const"))[0, 0].numpy()
+    for name in ("seed0001.png", "seed0002.png", "1-2.png"):
+        assert close(pixels(tmp_path / name, "L"), wanted)
+    with Image.open(tmp_path / "seed0001.png") as picture:
+        assert picture.text["truncation_to"] == "class"
+    succeed("--network", gray, "--trunc=0", "--seeds=1", "--class=cat", "--outdir", tmp_path / "mean")
+    assert not close(pixels(tmp_path / "mean" / "seed0001.png", "L"), wanted)
+
+
 def test_projected_latents(tmp_path, rgb):
     ws = load_snapshot(rgb).G_ema.mapping(torch.randn(3, 8)).numpy()
     np.savez(tmp_path / "one.npz", w=ws[:1])
@@ -182,6 +216,58 @@ def test_projected_latents(tmp_path, rgb):
     image = load_snapshot(rgb).G_ema.synthesis(torch.tensor(ws[2:]), noise_mode="const")
     wanted = (image * 127.5 + 128).clamp(0, 255).to(torch.uint8)[0].permute(1, 2, 0).numpy()
     assert close(pixels(tmp_path / "out" / "proj02.png"), wanted)
+
+
+def test_latents_of_other_programs(tmp_path, rgb):
+    """For the same w in every file and shape the same picture."""
+    G = load_snapshot(rgb).G_ema
+    ws = G.mapping(torch.randn(2, 8))
+    w = ws[:, 0].numpy()
+    np.savez(tmp_path / "0.npz", latents=ws.numpy())
+    np.save(tmp_path / "1.npy", w.astype(np.float64))
+    torch.save(ws, tmp_path / "2.pt")
+    torch.save({"w": ws.bfloat16().float().requires_grad_(), "step": 3}, tmp_path / "3.pt")
+    pictures = {f"{i}.png": {"img": torch.zeros(3), "latent": one[0], "noise": [one]} for i, one in enumerate(ws)}
+    torch.save(pictures, tmp_path / "4.pt")
+    torch.save({"latent": ws.half()}, tmp_path / "5.pt", _use_new_zipfile_serialization=False)
+    files = [f"--projected-w={path}" for path in sorted(tmp_path.iterdir())]
+    succeed("--network", rgb, *files, "--outdir", tmp_path / "out")
+    drawn = [pixels(tmp_path / "out" / f"proj{index:02d}.png").astype(int) for index in range(12)]
+    for index, picture in enumerate(drawn):
+        assert np.abs(picture - drawn[index % 2]).max() <= (0 if index // 2 < 3 or index // 2 == 4 else 4)
+
+    np.save(tmp_path / "one.npy", w[0])
+    np.save(tmp_path / "layers.npy", ws[0].numpy())
+    files = [f"--projected-w={tmp_path / name}.npy" for name in ("one", "layers")]
+    succeed("--network", rgb, *files, "--outdir", tmp_path / "again")
+    for name in ("proj00.png", "proj01.png"):
+        assert np.array_equal(pixels(tmp_path / "again" / name), drawn[0])
+
+
+class Calls:
+    def __reduce__(self):
+        return print, ("executed",)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1.0], "has no array named 'w', 'latents', 'latent'"),
+        ({"a": {"latent": torch.zeros(3)}, "b": {"latent": torch.zeros(4)}}, "has no array named"),
+        (torch.zeros(1, 18, 512), "of shape [1, 18, 512]; this network takes [N, 6, 12], [6, 12], [N, 12] or [12]"),
+        (torch.zeros(1).expand(1 << 20, 12), "many times its size"),
+        (torch.zeros(6, 12).to_sparse(), "not an ordinary one"),
+        (Calls(), "cannot be read"),
+    ],
+)
+def test_torch_files_that_hold_no_latents(tmp_path, rgb, content, message, capfd):
+    path = tmp_path / "w.pt"
+    torch.save(content, path)
+    result = run("--network", rgb, f"--projected-w={path}", "--outdir", tmp_path / "out")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1), result.output
+    assert result.stderr.startswith(f"error: --projected-w: {path} ")
+    assert message in result.stderr
+    assert "executed" not in result.output + capfd.readouterr().out
 
 
 def test_projected_noise(tmp_path, rgb):
@@ -345,6 +431,11 @@ def npz(tmp_path, **arrays):
         ("rgb", ["--video=gif", "--grid=2x2"], "say what to draw"),
         ("rgb", ["--seeds=4294967296"], "'--seeds': '4294967296' is too large"),
         ("gray", ["--seeds=0"], "conditional: give --class, an index from 0 to 2 or a name (cat, dog, 1)"),
+        ("gray", ["--seeds=0", "--label=0,1"], "--label has 2 numbers; this network has labels of 3 numbers"),
+        ("gray", ["--seeds=0", "--label=0,1,1", "--class=1"], "--label and --class both say what to draw"),
+        ("gray", ["--seeds=0", "--label=0,nan,1"], "'nan' is not a finite number"),
+        ("rgb", ["--seeds=0", "--label=0"], "--label has 1 numbers; this network has no labels"),
+        ("rgb", ["--seeds=0", "--trunc-to=class"], "--trunc-to=class: this network is not conditional"),
         ("gray", ["--seeds=0", "--class=3"], "the network has no class '3'; choose an index from 0 to 2"),
         ("gray", ["--seeds=0", "--class=bird"], "the network has no class 'bird'"),
         ("gray", ["--seeds=0", "--class=cat=x"], "'x' is no weight"),
@@ -362,7 +453,7 @@ def npz(tmp_path, **arrays):
         ("rgb", ["--mix-rows=1"], "style mixing needs both --mix-rows and --mix-cols"),
         ("rgb", ["--mix-rows=1", "--mix-cols=2", "--mix-layers=6"], "no layer 6; its layers are 0 to 5"),
         ("rgb", ["--mix-rows=1", "--mix-cols=2", "--grid=2"], "--mix-rows has its own seeds and grid"),
-        ("rgb", ["--projected-w=absent.npz"], "absent.npz cannot be read as an .npz file"),
+        ("rgb", ["--projected-w=absent.npz"], "absent.npz cannot be read as an .npz, .npy or .pt file"),
     ],
 )
 def test_mistakes(tmp_path, request, network, arguments, message):
@@ -377,12 +468,13 @@ def test_mistakes(tmp_path, request, network, arguments, message):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"w": np.zeros([1, 14, 512], np.float32)}, "w of shape [1, 14, 512]; this network takes [N, 6, 12]"),
-        ({"w": np.zeros([NUM_WS, 12], np.float32)}, "w of shape [6, 12]"),
-        ({"w": np.zeros([0, NUM_WS, 12], np.float32)}, "w of shape [0, 6, 12]"),
+        ({"w": np.zeros([1, 14, 512], np.float32)}, "of shape [1, 14, 512]; this network takes [N, 6, 12]"),
+        ({"w": np.zeros([2, 5, 12], np.float32)}, "of shape [2, 5, 12]"),
+        ({"latents": np.zeros([0, NUM_WS, 12], np.float32)}, "of shape [0, 6, 12]"),
+        ({"w": np.zeros([], np.float32)}, "of shape []"),
         ({"w": np.full([1, NUM_WS, 12], np.nan)}, "values that are not finite numbers"),
         ({"w": np.zeros([1, NUM_WS, 12], int)}, "values that are not finite numbers"),
-        ({"w": np.array([[None]], dtype=object)}, "cannot be read as an .npz file"),
+        ({"w": np.array([[None]], dtype=object)}, "cannot be read as an .npz, .npy or .pt file"),
         ({"x": np.zeros(1)}, "has no array named 'w'"),
     ],
 )

@@ -177,7 +177,12 @@ class MappingNetwork(torch.nn.Module):
         ws = w.unsqueeze(1).expand(-1, self.num_ws, -1)
         return ws if truncation_psi == 1 else self.truncate(ws, truncation_psi, truncation_cutoff)
 
-    def truncate(self, ws: torch.Tensor, psi: float, cutoff: int | None = None) -> torch.Tensor:
-        """w_avg + psi (w - w_avg) for the first `cutoff` of ws [N, num_ws, w_dim] (Karras et al. 2019, appendix B)."""
-        truncated = self.w_avg.lerp(ws[:, :cutoff], psi)
+    def truncate(
+        self, ws: torch.Tensor, psi: float, cutoff: int | None = None, center: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """w_avg + psi (w - w_avg) for the first `cutoff` of ws [N, num_ws, w_dim] (Karras et al. 2019, appendix B).
+
+        `center` [w_dim] takes the place of w_avg.
+        """
+        truncated = (self.w_avg if center is None else center).lerp(ws[:, :cutoff], psi)
         return truncated if cutoff is None else torch.cat([truncated, ws[:, cutoff:]], dim=1)

@@ -4,22 +4,21 @@ Sources: snapshots of this project, official StyleGAN2-ADA pickles, and checkpoi
 Destinations by suffix: `.safetensors` (a snapshot), `.pt` (rosinality's layout), `.onnx` (the generator).
 """
 
-import argparse
 import io
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
 
-from dnnlib import UserError, atomic_write, first_line
+from dnnlib import UserError, atomic_write
 from dnnlib.cli import Command, Number, door
+from torch_utils.arrays import is_torch_archive, read_torch
 from training.networks import Generator
 from training.snapshot.build import build_network
 from training.snapshot.export_onnx import export_onnx
-from training.snapshot.load import find_network, is_torch_archive, load_snapshot
+from training.snapshot.load import find_network, load_snapshot
 from training.snapshot.own_format import Snapshot, save_snapshot
 from training.snapshot.rosinality import (
     discriminator_from_rosinality,
@@ -30,7 +29,6 @@ from training.snapshot.rosinality import (
 
 _SUFFIXES = (".safetensors", ".pt", ".onnx")
 _MEAN_OF = 4096  # latents
-_LARGEST_MULTIPLE = 4  # of the file: some programs save a tensor under two names
 
 
 def load_rosinality(path: str | os.PathLike) -> Snapshot:
@@ -42,16 +40,7 @@ def load_rosinality(path: str | os.PathLike) -> Snapshot:
     Raises:
         UserError: the file cannot be read without running code, or is not in that layout.
     """
-    try:
-        _check_archive(path)
-        # Training checkpoints carry their arguments in a Namespace, which is a plain record.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except UserError:
-        raise
-    except Exception as error:  # there is nothing that a damaged pickle does not make the reader raise
-        raise UserError(f"{path} cannot be read as a checkpoint of tensors ({first_line(error)})") from error
-    _check_memory(path, content)
+    content = read_torch(path)
     if not isinstance(content, dict) or not any(_is_state(content.get(key)) for key in ("g", "d", "g_ema")):
         raise UserError(
             f"{path} is no checkpoint of rosinality/stylegan2-pytorch: it has no states 'g', 'd' or 'g_ema'"
@@ -82,28 +71,6 @@ def _mean_of_w(G: Generator) -> torch.Tensor:
     """The mean of w over `_MEAN_OF` latents, as that program computes it where it is not given."""
     z = torch.randn(_MEAN_OF, G.z_dim, generator=torch.Generator().manual_seed(0))
     return G.mapping(z)[:, 0].mean(dim=0)
-
-
-def _check_archive(path: str | os.PathLike) -> None:
-    """torch.save compresses nothing; an archive that does could unpack to any size."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            packed = [entry.filename for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED]
-        if packed:
-            raise UserError(f"{path} has the compressed entry '{packed[0]}', as torch.save writes none")
-
-
-def _check_memory(path: str | os.PathLike, content: Any) -> None:
-    """Refuse tensors without memory of their own, and those that repeat a little memory many times."""
-    if not isinstance(content, dict):
-        return
-    states = [content, *(value for value in content.values() if isinstance(value, dict))]
-    tensors = [tensor for state in states for tensor in state.values() if isinstance(tensor, torch.Tensor)]
-    if any(tensor.layout != torch.strided or tensor.device.type != "cpu" for tensor in tensors):
-        raise UserError(f"{path} holds a tensor that is not an ordinary one in memory; save a plain state dict")
-    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    if size > _LARGEST_MULTIPLE * os.path.getsize(path):
-        raise UserError(f"{path} describes {size} bytes of tensors, many times its size; no checkpoint is like that")
 
 
 def save_rosinality(path: str | os.PathLike, snapshot: Snapshot) -> None:

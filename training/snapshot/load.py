@@ -7,12 +7,11 @@ from typing import Any
 
 from dnnlib import UserError
 from dnnlib.download import fetch
+from torch_utils.arrays import TORCH_ARCHIVES
 from training.run_dir import SNAPSHOTS
 from training.snapshot.build import build_network
 from training.snapshot.official_pickle import OfficialNetwork, load_official_pickle
 from training.snapshot.own_format import Snapshot, from_safetensors, looks_like_safetensors
-
-_TORCH_ARCHIVES = (b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")  # zip, and the kind before it
 
 
 def load_snapshot(
@@ -38,7 +37,7 @@ def load_snapshot(
     digest = hashlib.sha256(data).hexdigest()
     if looks_like_safetensors(data):
         snapshot = from_safetensors(path_or_url, data)
-    elif data.startswith(_TORCH_ARCHIVES):
+    elif data.startswith(TORCH_ARCHIVES):
         raise UserError(
             f"{path_or_url} is a torch.save archive, not a network snapshot; a rosinality checkpoint can be converted "
             "with `python -m training.convert`, a training checkpoint continues with `train.py --continue`"
@@ -79,13 +78,7 @@ def find_network(location: str | os.PathLike, **options: Any) -> Path:
 
 
 def _may_be_network(data: bytes) -> bool:
-    return looks_like_safetensors(data) or data.startswith((b"\x80", *_TORCH_ARCHIVES))
-
-
-def is_torch_archive(path: Path) -> bool:
-    """Whether a file was written by `torch.save`, by its first bytes."""
-    with open(path, "rb") as stream:
-        return stream.read(16).startswith(_TORCH_ARCHIVES)
+    return looks_like_safetensors(data) or data.startswith((b"\x80", *TORCH_ARCHIVES))
 
 
 def _read(path: Path) -> bytes:

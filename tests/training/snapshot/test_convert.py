@@ -216,7 +216,7 @@ def test_other_checkpoints_end_in_one_line(tmp_path, networks, change, message):
 def test_checkpoints_with_code_execute_nothing(tmp_path):
     canary = tmp_path / "canary"
     torch.save({"g_ema": {"x": Hostile(canary)}}, tmp_path / "a.pt")
-    with pytest.raises(UserError, match="cannot be read as a checkpoint of tensors") as caught:
+    with pytest.raises(UserError, match="cannot be read as a file of tensors") as caught:
         load_rosinality(tmp_path / "a.pt")
     assert "\n" not in str(caught.value)
     assert not canary.exists()
