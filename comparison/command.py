@@ -22,6 +22,7 @@ from dnnlib import UserError, make_folder
 from dnnlib.options import read_options
 from projection import load_distance
 from torch_utils.machine.devices import choose_device
+from training.config import TrainingConfig
 from training.config.resolve import resolve
 from training.options import TrainingOptions
 
@@ -51,8 +52,8 @@ def compare(given: ComparisonOptions, say: Callable[[str], None]) -> Iterator[st
             raise UserError(f"`report_only`: {outdir} holds no comparison; give the `outdir` of one")
         design = kept
     else:
-        wanted = _design(options)
-        gamma = _check_runs(outdir, wanted, bool(options.targets))
+        wanted = design_of(options)
+        gamma = check_runs(outdir, wanted, bool(options.targets)).loss_kwargs.r1_gamma
         if wanted.tuning is not None and options.tune_gammas != (1.0,):
             gammas = tuple(sorted({factor * gamma for factor in options.tune_gammas}))
             wanted = dataclasses.replace(wanted, tuning=dataclasses.replace(wanted.tuning, gammas=gammas))
@@ -80,7 +81,8 @@ def compare(given: ComparisonOptions, say: Callable[[str], None]) -> Iterator[st
         raise UserError(f"{len(failures)} of the runs failed; {failures[0]} (fix that and repeat the command)")
 
 
-def _design(options: ComparisonOptions) -> Design:
+def design_of(options: ComparisonOptions) -> Design:
+    """What the options ask for. UserError: data that are not there, unknown losses or metrics."""
     if options.data is not None and not Path(options.data).exists():
         raise UserError(f"`data`={options.data}: there is no such file or folder")
     metrics.check_names(options.metrics)
@@ -99,16 +101,17 @@ def _design(options: ComparisonOptions) -> Design:
         subset=options.subset,
         metrics=options.metrics,
         evaluations=max(1, min(options.evaluations, int(options.kimg))),  # files are named by whole kimg
+        every=options.every,
         train_flags=(*options.train_flags, *([f"--device={options.device}"] if options.device != "auto" else [])),
         tuning=tuning if options.tune else None,
     )
 
 
-def _check_runs(outdir: Path, design: Design, has_targets: bool) -> float:
+def check_runs(outdir: Path, design: Design, has_targets: bool = False) -> TrainingConfig:
     """Resolve the options of runs as train.py does, before the design is kept: what is wrong here fails many runs.
 
     Returns:
-        the R1 weight of a loss that names none.
+        the configuration of a run whose loss names nothing else.
 
     Raises:
         UserError: as `training.config.resolve.resolve`.
@@ -128,7 +131,7 @@ def _check_runs(outdir: Path, design: Design, has_targets: bool) -> float:
         config, _ = resolve(options, options.gpus or 1)
     if has_targets and config.training_set_kwargs.use_labels:
         raise UserError(projections.LABELS_NEEDED)
-    return config.loss_kwargs.r1_gamma
+    return config
 
 
 def _commands(outdir: Path, design: Design, retry_diverged: bool, say: Callable[[str], None]) -> Iterator[str]:
@@ -162,17 +165,19 @@ def _report(
     """Write all files; give the sentences about final values, and the report's path."""
     runs = read_runs(outdir, design)
     results = build_results(outdir, design, runs, options.reach or (), search)
-    styles = line_styles(design.losses)
-    figures.write_figures(outdir / "figures", results, runs, styles)
-
-    def write(results: Results) -> Path:
-        write_results(outdir, results)
-        return write_report(outdir, results, samples.collect_samples(runs), styles)
-
-    path = write(results)  # before projecting, which may fail
+    said = list(write_findings(outdir, design, runs, results))  # before projecting, which may fail
     projected = _project(outdir, design, runs, options, say)
     if projected:
-        path = write(dataclasses.replace(results, projections=projected))
+        said = list(write_findings(outdir, design, runs, dataclasses.replace(results, projections=projected)))
+    yield from said
+
+
+def write_findings(outdir: Path, design: Design, runs: Runs, results: Results) -> Iterator[str]:
+    """Write results, figures and report into `outdir`; give the sentences about final values, and the report's path."""
+    styles = line_styles(design.losses)
+    figures.write_figures(outdir / "figures", results, runs, styles)
+    write_results(outdir, results)
+    path = write_report(outdir, results, samples.collect_samples(runs), styles)
     for metric in results.main_metrics:
         yield from (row.sentence for row in results.metrics[metric].comparisons if row.quantity == "final")
     yield f"report: {path}"

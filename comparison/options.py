@@ -12,6 +12,7 @@ from dnnlib.options import GivenOptions, option
 COUNT, NATURAL = click.IntRange(min=1), click.IntRange(min=0)
 POSITIVE = Number(min=0, min_open=True)
 WHAT, TUNING, RUNNING, REPORT = "What is compared", "Learning rates and R1", "Running", "The report"
+RELAY = "A relay of machines that one has for minutes"
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Nine runs, two at a time with one thread each, so that on two CPU cores no thread waits for another.
@@ -39,6 +40,7 @@ class ComparisonOptions(GivenOptions):
     metrics: tuple[str, ...] | None = option(
         WHAT, "As train.py takes them; the first decides --tune.", NameList(none=True), ("fid50k_full",), unit="LIST")
     evaluations: int | None = option(WHAT, "Of the metrics over a run, after the first.", COUNT, 12)
+    every: float | None = option(WHAT, "Evaluate every so many kimg instead.", POSITIVE, unit="KIMG")
     glr: float | None = option(WHAT, "Learning rate of G for losses without one.", POSITIVE)
     dlr: float | None = option(WHAT, "Learning rate of D for losses without one.", POSITIVE)
 
@@ -52,12 +54,22 @@ class ComparisonOptions(GivenOptions):
     tune_seeds: int | None = option(TUNING, "Seeds of each trial.", COUNT, 2)
     tune_kimg: float | None = option(TUNING, "Length of a trial.", POSITIVE, unset="--kimg / 5")
 
-    outdir: str | None = option(RUNNING, "Folder of this comparison; repeat the command to go on.", unit="DIR")
+    outdir: str | None = option(
+        RUNNING, "Folder of this comparison; repeat the command to go on.", unit="DIR", flags=("--out", "--outdir"))
     jobs: int | None = option(RUNNING, "Runs at a time, on their own GPUs or shares of cores.", COUNT, 1)
     device: str | None = option(RUNNING, "Where to compute.", click.Choice(["auto", "cpu", "cuda"]), "auto")
     print_commands: bool | None = option(
         RUNNING, "Print the commands of the runs that are not done, and stop.", bool, False)
     retry_diverged: bool | None = option(RUNNING, "Run again what was given up because it diverged.", bool, False)
+
+    relay: str | None = option(
+        RELAY, "Do the next cells (a loss with a seed) of this plan that are missing in --outdir.", unit="PLAN.json")
+    minutes: float | None = option(RELAY, "Time that this call has.", POSITIVE, unset="unlimited", only_with=("relay",))
+    calls: int | None = option(
+        RELAY, "Calls of so many minutes that a cell may take; each goes on where the last one stopped.", COUNT, 1,
+        only_with=("relay",))
+    relay_report: bool | None = option(
+        RELAY, "Report on the cells in --outdir instead, and say which are missing.", bool, False, only_with=("relay",))
 
     report_only: bool | None = option(REPORT, "Run nothing; report on what is there.", bool, False)
     reach: tuple[float, ...] | None = option(

@@ -8,7 +8,7 @@ import click
 from comparison.options import ComparisonOptions
 from dnnlib import UserError
 from dnnlib.cli import CONTINUE_STATUS, Command, door, in_flags
-from dnnlib.options import takes_options
+from dnnlib.options import check_together, takes_options
 
 
 @click.command(cls=Command)
@@ -27,16 +27,20 @@ def main(options: ComparisonOptions) -> None:
       python compare.py --preset=demo
       python compare.py --data=ffhq64.zip --subset=200 --seeds=6 --outdir=out --jobs=4 -- --batch=64
       python compare.py --data=ffhq64.zip --losses=ce,rlo:k=2..32 --seeds=6 --outdir=out --print-commands
+      python compare.py --relay=docs/results/relay/plan.json --data=faces64.zip --minutes=8 --calls=4 --out=out
     """  # noqa: D301 - click wants the character \\b
     if importlib.util.find_spec("matplotlib") is None:
         raise UserError("compare.py draws with matplotlib: pip install 'rooted-stylegan[compare]'")
     from comparison.command import compare
+    from comparison.relay import relay, relay_report
 
     def say(text: str) -> None:
         click.echo(in_flags(text), err=True)
 
+    check_together(options, options)
+    work = compare if not options.relay else relay if not options.relay_report else relay_report
     try:
-        for line in compare(options, say):
+        for line in work(options, say):
             click.echo(line)
     except KeyboardInterrupt:
         say("interrupted; the runs are saved, and the same command goes on from here")

@@ -1,7 +1,7 @@
 """Reading finished and unfinished run directories: curves, losses' health, sample pictures, settings."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,13 @@ def read_runs(outdir: Path, design: Design) -> Runs:
     runs = {
         loss.key: {seed: read_run(run_folder(outdir, loss, seed)) for seed in design.seeds} for loss in design.losses
     }
-    for seed in design.seeds:
+    check_same_images(runs, design.seeds)
+    return runs
+
+
+def check_same_images(runs: Runs, seeds: Sequence[int]) -> None:
+    """UserError where runs of one seed saw different images, and must not be compared."""
+    for seed in seeds:
         hashes = {
             run.options["dataset_hash"]: run.folder.name
             for by_seed in runs.values()
@@ -90,7 +96,6 @@ def read_runs(outdir: Path, design: Design) -> Runs:
         if len(hashes) > 1:
             names = " and ".join(hashes.values())
             raise UserError(f"the runs {names} saw different images (their dataset_hash differs); delete one and rerun")
-    return runs
 
 
 def read_run(folder: Path) -> Run:

@@ -37,6 +37,7 @@ class Design:
         data: path of the data set; None for the built-in faces.
         metrics: names as `train.py --metrics` takes them.
         evaluations: how often the metrics are computed over a run, the untrained network not counted.
+        every: thousand images from one evaluation to the next instead, if they are not equal parts of the run.
         train_flags: further flags handed to every `train.py`.
         tuning: how learning rates are searched for first; None takes them as they are.
     """
@@ -48,6 +49,7 @@ class Design:
     subset: int | None = None
     metrics: tuple[str, ...] = ()
     evaluations: int = 10
+    every: float | None = None
     train_flags: tuple[str, ...] = ()
     tuning: Tuning | None = None
     tuned: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -75,7 +75,7 @@ def job_of(outdir: Path, design: Design, loss: LossSpec, seed: int) -> Job:
     """The run of one loss and seed, with the settings that were found for its loss."""
     folder = run_folder(outdir, loss, seed)
     tuned = loss.having(**design.tuned.get(loss.key, {}))
-    flags = _train_flags(design, tuned, seed, folder, design.kimg, design.evaluations)
+    flags = _train_flags(design, tuned, seed, folder, design.kimg, design.every or design.kimg / design.evaluations)
     return Job(folder.name, folder, flags, design.kimg)
 
 
@@ -92,12 +92,12 @@ def trial_jobs(outdir: Path, design: Design) -> list[Job]:
         for point in points(design.tuning, loss):
             for seed in design.tuning.seeds:
                 folder = trial_folder(outdir, loss, point, seed)
-                flags = _train_flags(design, loss.having(**point.settings), seed, folder, kimg, evaluations=1)
+                flags = _train_flags(design, loss.having(**point.settings), seed, folder, kimg, every=kimg)
                 jobs.append(Job(f"tuning {folder.name}", folder, flags, kimg))
     return jobs
 
 
-def _train_flags(design: Design, loss: LossSpec, seed: int, folder: Path, kimg: float, evaluations: int) -> list[str]:
+def _train_flags(design: Design, loss: LossSpec, seed: int, folder: Path, kimg: float, every: float) -> list[str]:
     flags = [f"--run-dir={folder}", f"--seed={seed}", *loss.train_flags()]
     if design.data is not None:
         flags.append(f"--data={design.data}")
@@ -105,7 +105,7 @@ def _train_flags(design: Design, loss: LossSpec, seed: int, folder: Path, kimg: 
         flags.append(f"--subset={design.subset}")
     flags += [
         f"--kimg={kimg:g}",
-        f"--tick={kimg / evaluations:.10g}",
+        f"--tick={every:.10g}",
         "--snap=1",
         "--img-snap=1",
         f"--metrics={','.join(design.metrics) or 'none'}",

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from comparison.runs.collect import failure_file, gave_up
 from comparison.runs.jobs import Job
 from dnnlib import write_json
+from dnnlib.cli import CONTINUE_STATUS
 from torch_utils.machine.environment import COMMAND
 from training.run_dir import State
 
@@ -130,6 +131,9 @@ def _finish(job: Job, status: int, begin: int, say: Callable[[str], None]) -> li
     if state is State.FINISHED:
         say(f"{job.name}: finished")
         return []
+    if status == CONTINUE_STATUS:
+        say(f"{job.name}: stopped and saved")
+        return [f"{job.name} was stopped before its end"]
     lines = job.console.read_bytes()[begin:].decode(errors="replace").strip().splitlines()
     errors = [line for line in lines if line.startswith("error: ")]  # of several processes others may speak last
     message = (errors or lines or ["it printed nothing"])[-1].removeprefix("error: ")
