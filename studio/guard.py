@@ -61,7 +61,7 @@ class Guard:
         if not is_own_host(host):
             return _refusal(f"host {host[:100]!r} is not this machine; use the address that was printed")
         changes = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD")
-        if (origin is None and changes) or (origin is not None and urlsplit(origin).netloc != host):
+        if (origin is None and changes) or (origin is not None and origin.partition("://")[2] != host):
             return _refusal(f"a page of {str(origin)[:100]!r} may not use this studio")
         query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         given = [value for key, value in query if key == "token"]
@@ -79,12 +79,11 @@ def is_own_host(host: str) -> bool:
     """Whether a `Host` header names this machine in a way that no name server can have a hand in."""
     try:
         name = urlsplit(f"//{host}").hostname or ""
-        ipaddress.ip_address(name)
     except ValueError:
-        with contextlib.suppress(ValueError):
-            return (urlsplit(f"//{host}").hostname or "") in ("localhost", socket.gethostname().lower())
         return False
-    return True
+    with contextlib.suppress(ValueError):
+        return bool(ipaddress.ip_address(name))
+    return name in ("localhost", socket.gethostname().lower())
 
 
 def lasting_secret(folder: Path) -> str:

@@ -374,7 +374,9 @@ async def _index(page: Path, request: Request) -> Response:
 
 async def _say(request: Request, error: Exception) -> Response:
     _log(error)
-    return PlainTextResponse(f"{error}\n", status_code=409 if "under way" in f"{error}" else 422)
+    # What was not read of the request is not waited for.
+    headers = {"connection": "close"}
+    return PlainTextResponse(f"{error}\n", status_code=409 if "under way" in f"{error}" else 422, headers=headers)
 
 
 def _log(line: object) -> None:

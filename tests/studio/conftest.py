@@ -1,13 +1,24 @@
 """Tiny networks whose pictures differ, and what draws them."""
 
+import json
+import socket
+import threading
+import time
 from pathlib import Path
 
 import pytest
+import requests
 import torch
+
+pytest.importorskip("starlette", reason="the studio's server needs the extra 'studio'")
+
+from websockets.sync.client import connect
 
 from generation.edits import Edit
 from studio.networks import Catalogue
 from studio.render import Artist, Photos
+from studio.serve import listen, make_server
+from studio.server import Studio
 from studio.state import State
 from training.networks import Generator, GeneratorConfig
 from training.snapshot import load_snapshot, save_snapshot
@@ -35,7 +46,7 @@ def files(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("networks")
     kinds = {
         "plain": {}, "other": {"seed": 1}, "classes": {"img_channels": 1, "c_dim": 3}, "rgba": {"img_channels": 4},
-        "wide": {"base_size": (4, 6), "z_dim": 5, "w_dim": 12, "resolution": 8},
+        "wide": {"z_dim": 5, "w_dim": 12, "resolution": 8},
     }  # fmt: skip
     return {name: save_network(folder / f"{name}.safetensors", **options) for name, options in kinds.items()}
 
@@ -76,3 +87,52 @@ def random_state():
         )
 
     return draw
+
+
+class Running:
+    """A studio that is being served by a thread of this process.
+
+    Attributes:
+        address: of its page, without the token; token: what opens it; session: a client that is let in.
+    """
+
+    def __init__(self, catalogue: Catalogue, port: int = 0, secret: str = "a secret of this test") -> None:
+        self.token = "a-token"
+        self._listening = listen("127.0.0.1", port) if port else socket.create_server(("127.0.0.1", 0))
+        self.port = self._listening.getsockname()[1]
+        self.address = f"http://127.0.0.1:{self.port}"
+        self.server = make_server(Studio(catalogue, torch.device("cpu"), "pixel"), self.token, secret)
+        self._thread = threading.Thread(target=self.server.run, args=([self._listening],), daemon=True)
+        self._thread.start()
+        while not self.server.started:
+            assert self._thread.is_alive()
+            time.sleep(0.01)
+        self.session = requests.Session()
+        self.session.headers["Origin"] = self.address
+        assert self.session.get(f"{self.address}/?token={self.token}").ok
+
+    def socket(self):
+        """A WebSocket like that of a page, which has been told of the catalogue."""
+        cookie = "; ".join(f"{one.name}={one.value}" for one in self.session.cookies)
+        found = connect(
+            f"ws://127.0.0.1:{self.port}/socket",
+            origin=self.address,
+            additional_headers={"Cookie": cookie},
+            max_size=None,
+        )
+        assert "catalogue" in json.loads(found.recv())
+        return found
+
+    def stop(self) -> None:
+        self.server.should_exit = True
+        self._thread.join()
+        self._listening.close()
+
+
+@pytest.fixture(scope="module")
+def running(files):
+    """A studio of all networks: A plain, B classes, C rgba, D wide, E other."""
+    names = ["plain", "classes", "rgba", "wide", "other"]
+    found = Running(Catalogue([str(files[name]) for name in names], [], torch.device("cpu"), load_snapshot))
+    yield found
+    found.stop()
