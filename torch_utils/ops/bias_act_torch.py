@@ -10,7 +10,9 @@ from torch_utils.ops.activation import Options, activations, evaluate
 
 def apply(x: torch.Tensor, b: torch.Tensor | None, options: Options) -> torch.Tensor:
     """The operator of `torch_utils.ops.bias_act`, options checked and `b` in the dtype of `x`."""
-    if not options.slope_from_result:
+    # A compiler gets what PyTorch differentiates itself: inside a compiled region, gradients of gradients through a
+    # `Function` are lost without a word (torch 2.14).
+    if not options.slope_from_result or torch.compiler.is_compiling():
         return expression(x, b, options)
     if torch.is_grad_enabled() and (x.requires_grad or (b is not None and b.requires_grad)):
         return _PiecewiseLinear.apply(x, b, options)

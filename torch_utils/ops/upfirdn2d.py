@@ -101,7 +101,8 @@ def upfirdn2d(
         return upfirdn2d_torch.apply(x, f, geometry, flip_filter, gain)
     if dispatch.uses_native(x):
         return library.upfirdn2d(x, f, geometry, flip_filter, gain)
-    if x.requires_grad and torch.is_grad_enabled():
+    # Not for a compiler, which loses gradients of gradients through a `Function` without a word (torch 2.14).
+    if x.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling():
         return _Resample.apply(x, f, geometry, flip_filter, gain)
     return upfirdn2d_torch.apply(x, f, geometry, flip_filter, gain)
 
