@@ -7,7 +7,6 @@ line that is no object is damage and a `UserError`.
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import math
 import os
@@ -70,11 +69,13 @@ def append_record(path: str | os.PathLike, record: Any) -> None:
     Raises:
         UserError: the disk is full or the folder went away.
     """
+    from filelock import lock_descriptor  # here, as a command's help has no use for it
+
     line = json_text(record).encode() + b"\n"
     try:
         with open(path, "ab+") as stream:
             with contextlib.suppress(OSError):  # some network file systems have no locks
-                fcntl.flock(stream, fcntl.LOCK_EX)
+                lock_descriptor(stream.fileno(), poll_interval=0.005)
             end = stream.seek(0, os.SEEK_END)
             stream.seek(max(0, end - 1))
             if stream.read() not in (b"", b"\n"):

@@ -44,6 +44,8 @@ def default_cache_dir() -> Path:
     try:
         return Path.home() / ".cache" / "dnnlib"
     except (RuntimeError, KeyError):  # no HOME and no entry for the user, as in containers
+        if not hasattr(os, "getuid"):
+            return Path(tempfile.mkdtemp(prefix="dnnlib-cache-"))
         return _private_folder(Path(tempfile.gettempdir()) / f"dnnlib-cache-{os.getuid()}")
 
 

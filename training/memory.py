@@ -1,7 +1,6 @@
 """How much memory a run will take, said before it starts, and how much it took."""
 
 import re
-import resource
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,9 +63,10 @@ def peak_bytes(device: torch.device) -> float:
         return float(torch.cuda.max_memory_reserved(device))
     # Not ru_maxrss: that includes the process that this one was started from.
     status = Path("/proc/self/status")
-    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
-    kilobytes = int(found.group(1)) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes * 1024.0
+    if status.exists() and (found := re.search(r"VmHWM:\s+(\d+) kB", status.read_text())):
+        return int(found.group(1)) * 1024.0
+    now = psutil.Process().memory_info()
+    return float(getattr(now, "peak_wset", now.rss))  # the most on Windows; elsewhere what is used now
 
 
 def comparison(expected: float, used: float) -> str:

@@ -107,14 +107,15 @@ class Clock:
 
 
 class StopRequest:
-    """Turns SIGINT, SIGTERM, SIGUSR1, SIGHUP and a time limit into a question that the loop asks.
+    """Turns SIGINT, SIGTERM, SIGUSR1, SIGHUP, Windows' SIGBREAK and a time limit into a question that the loop asks.
 
     The first signal lets the current step end, so that the state can be saved; a second one ends the
     process at once. Signals within half a second count as one, as a terminal and a launcher may both deliver
     the same. Use it as a context manager in the main thread.
     """
 
-    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+    NAMES = ("SIGINT", "SIGTERM", "SIGBREAK", "SIGUSR1", "SIGHUP")  # no system has them all
+    SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
     def __init__(self, max_hours: float | None = None) -> None:
         self._deadline = None if max_hours is None else time.monotonic() + max_hours * 3600
@@ -126,7 +127,7 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():
             for number in self.SIGNALS:
                 # nohup and disown ignore the end of the connection: the run is to go on.
-                if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                if number.name != "SIGHUP" or signal.getsignal(number) is not signal.SIG_IGN:
                     self._previous[number] = signal.signal(number, self._handle)
         return self
 

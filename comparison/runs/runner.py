@@ -20,6 +20,10 @@ from dnnlib.cli import CONTINUE_STATUS
 from torch_utils.machine.environment import COMMAND
 from training.run_dir import State
 
+if sys.platform == "win32":  # where SIGTERM ends a process at once
+    _OWN_GROUP, _ASK_TO_STOP = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}, signal.CTRL_BREAK_EVENT
+else:  # in a group of its own Ctrl-C reaches this process alone, which then asks the runs to stop, once
+    _OWN_GROUP, _ASK_TO_STOP = {"start_new_session": True}, signal.SIGTERM
 POLL_SECONDS = 1.0
 STOP_SECONDS = 120.0  # for training to end its step and save, after which it is killed
 
@@ -85,8 +89,8 @@ def _start(job: Job, slot: int, parallel: int, say: Callable[[str], None]) -> tu
         stdout=console,
         stderr=subprocess.STDOUT,
         env=_environment(slot, parallel),
-        start_new_session=True,  # Ctrl-C reaches this process alone, which then asks the runs to stop, once
         preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+        **_OWN_GROUP,
     )
     return process, console, begin
 
@@ -154,7 +158,7 @@ def _show(bar: tqdm, jobs: Sequence[Job]) -> None:
 def _stop(processes: Sequence[subprocess.Popen]) -> None:
     for process in processes:
         with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(_ASK_TO_STOP)
     for process in processes:
         try:
             process.wait(STOP_SECONDS)

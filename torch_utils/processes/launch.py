@@ -25,7 +25,8 @@ def launch(door: str, processes: int, arguments: Sequence[str]) -> int:
     # A worker's own line is the answer to a mistake; the engine's records of how it ended the others would bury it.
     logging.getLogger("torch.distributed.elastic.multiprocessing.api").setLevel(logging.CRITICAL)
     # torchrun passes SIGTERM and SIGINT on to the workers, but would die of SIGUSR1 and leave them behind.
-    signal.signal(signal.SIGUSR1, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
     try:
         # After "--" no argument of the door is taken for the engine's: `--run` could be the beginning of two.
         torchrun(["--standalone", f"--nproc-per-node={processes}", "--", str(COMMAND), door, *arguments])

@@ -2,7 +2,6 @@
 
 import contextlib
 import enum
-import fcntl
 import os
 import socket
 import sys
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from filelock import lock_descriptor
 from tqdm import tqdm
 
 from dnnlib import UserError, atomic_write, read_json, write_json
@@ -98,21 +98,22 @@ class RunDir:
                 f"the run directory {self.path} cannot be written ({error.strerror}); "
                 "make it writable or choose another with `run_dir` or `outdir`"
             ) from error
-        for _ in range(_LOCK_ATTEMPTS):
-            if _try_lock(stream, fcntl.LOCK_EX):
-                self._lock = stream
-                stream.truncate(0)
-                stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
-                stream.flush()
-                return True
-            time.sleep(0.01)
-        stream.close()
-        return False
+        if not _try_lock(stream):
+            stream.close()
+            return False
+        self._lock = stream
+        stream.truncate(0)
+        # On Windows nobody else can read the byte that is locked, the first.
+        stream.write(f" process {os.getpid()} on {socket.gethostname()}\n")
+        stream.flush()
+        return True
 
     def holder(self) -> str:
         """Who trains here, as the lock tells it."""
         with contextlib.suppress(OSError, ValueError):
-            text = (self.path / names.LOCK).read_text(encoding="utf-8")[:200].strip()
+            with open(self.path / names.LOCK, "rb", buffering=0) as stream:
+                stream.seek(1)
+                text = stream.read(200).decode().strip()
             if text.startswith("process ") and text.isprintable():
                 return text
         return "another process"
@@ -128,7 +129,7 @@ class RunDir:
             return True
         try:
             with open(self.path / names.LOCK) as stream:
-                return not _try_lock(stream, fcntl.LOCK_SH)
+                return not _try_lock(stream)
         except OSError:
             return False  # nobody has begun here, or not where this process may look
 
@@ -241,14 +242,15 @@ class RunDir:
             self.path.rmdir()
 
 
-def _try_lock(stream: IO, kind: int) -> bool:
-    try:
-        fcntl.flock(stream, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass  # some network file systems have no locks; a run must not depend on them
-    return True
+def _try_lock(stream: IO) -> bool:
+    for _ in range(_LOCK_ATTEMPTS):
+        try:
+            if lock_descriptor(stream.fileno(), blocking=False):
+                return True
+        except OSError:
+            return True  # some network file systems have no locks; a run must not depend on them
+        time.sleep(0.01)
+    return False
 
 
 def _append(path: Path, text: str) -> None:
