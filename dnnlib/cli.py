@@ -11,13 +11,14 @@ from typing import Any
 import click
 
 from dnnlib.console import outlast_console
-from dnnlib.errors import UserError
+from dnnlib.errors import UserError, printable
 from dnnlib.paths import user_paths
 from dnnlib.seeds import LARGEST_SEED
 
 MISTAKE_STATUS = 2  # of a command that the user can fix
 CONTINUE_STATUS = 75  # of one that was asked to stop, saved, and can be continued (EX_TEMPFAIL of sysexits.h)
 MOST_NUMBERS = 1_000_000  # in one list
+_LONGEST_LINE = 1 << 16
 BOOL = {"type": bool, "is_flag": False, "flag_value": True, "metavar": "BOOL"}  # 1/0/yes/no, or nothing for yes
 SEED = click.IntRange(0, LARGEST_SEED)
 _ARGUMENTS = "dnnlib.cli.arguments"
@@ -35,10 +36,15 @@ def door(function: Callable[..., Any]) -> Callable[..., Any]:
             return function(*args, **kwargs)
         except UserError as error:
             if not (error.everywhere and os.environ.get("RANK", "0") != "0"):
-                click.echo(f"error: {in_flags(error)}", err=True)
+                say(f"error: {in_flags(error)}", err=True)
             sys.exit(MISTAKE_STATUS)
 
     return wrapper
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """Print one line, on stderr if `err`; what it quotes from files and names is shown as `printable` shows it."""
+    click.echo(printable(line, _LONGEST_LINE), err=err)
 
 
 def in_flags(error: object) -> str:
@@ -92,7 +98,7 @@ class Command(click.Command):
         try:
             return super().make_context(*args, **kwargs)
         except click.UsageError as error:
-            click.echo(f"error: {error.format_message()}", err=True)
+            say(f"error: {error.format_message()}", err=True)
             sys.exit(MISTAKE_STATUS)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ from urllib3.exceptions import HTTPError
 
 from dnnlib.checksum import check_sha256, file_sha256, sha256_fits
 from dnnlib.errors import UserError
-from dnnlib.files import atomic_write
+from dnnlib.files import atomic_write, make_folder
 from dnnlib.paths import default_cache_dir
 
 _CHUNK = 1 << 20
@@ -123,10 +123,7 @@ def download(
             raise UserError(f"{path} is not the file expected from {url} (SHA-256 {sha256}...); replace it by hand")
     if offline:
         raise UserError(f"{url} is not in the cache and `offline` forbids to fetch it; save the file as {path}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot create {path.parent}: {error.strerror}; set DNNLIB_CACHE_DIR") from error
+    make_folder(path.parent, "DNNLIB_CACHE_DIR")
     for attempt in range(retries + 1):
         try:
             _fetch(url, sha256, path, looks_right)
@@ -154,17 +151,22 @@ def _fetch(url: str, sha256: str | None, path: Path, looks_right: Callable[[byte
             digest, first = hashlib.sha256(), b""
             try:
                 for chunk in _with_progress(response, path.name):
-                    first += chunk[: _FIRST - len(first)]
+                    if len(first) < _FIRST:
+                        first += chunk[: _FIRST - len(first)]
+                        if len(first) == _FIRST:
+                            _check_first(first, looks_right)
                     digest.update(chunk)
                     stream.write(chunk)
             except (requests.RequestException, HTTPError, ValueError) as error:  # ValueError: of broken chunks
                 raise _Failed(f"the connection broke off ({_one_line(error)})") from error
-            if looks_right is not None and not looks_right(first):
-                raise _Failed(
-                    f"what arrives is another kind of file; it begins with {first[:40]!r}", worth_retrying=False
-                )
+            _check_first(first, looks_right)
             if not sha256_fits(digest.hexdigest(), sha256):
                 raise _Failed(f"what arrives has the SHA-256 {digest.hexdigest()}, expected was {sha256}")
+
+
+def _check_first(first: bytes, looks_right: Callable[[bytes], bool] | None) -> None:
+    if looks_right is not None and not looks_right(first):
+        raise _Failed(f"what arrives is another kind of file; it begins with {first[:40]!r}", worth_retrying=False)
 
 
 def _with_progress(response: requests.Response, name: str):

@@ -12,7 +12,7 @@ import click
 from tqdm import tqdm
 
 from dnnlib import UserError, atomic_write, json_text, make_folder
-from dnnlib.cli import in_flags
+from dnnlib.cli import in_flags, say
 from metrics.detectors.detector import DetectorUnavailable
 from metrics.evaluation import compare, compute
 from metrics.names import check_names, higher_is_better, parse_metric
@@ -192,7 +192,7 @@ def _publish(
         return
     click.echo(json_text(record))
     for line in result.remarks():
-        click.echo(in_flags(line), err=True)
+        say(in_flags(line), err=True)
     if run is not None:
         append_record(run.path, record)
         if result.picture is not None and "nimg" in record:
@@ -221,4 +221,4 @@ def _progress_bar(wanted: bool) -> Iterator[ShowProgress | None]:
 
 def _note(request: Request, text: str) -> None:
     if request.settings.world.is_main:
-        click.echo(f"note: {in_flags(text)}", err=True)
+        say(f"note: {in_flags(text)}", err=True)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import click
 
-from dnnlib.cli import MISTAKE_STATUS, Command
+from dnnlib.cli import MISTAKE_STATUS, Command, say
 from dnnlib.console import outlast_console
 
 
@@ -52,7 +52,7 @@ class _Doors(click.Group):
         """The command that the first word names; any other word is a mistake, told in one line."""
         if args[0] not in self.list_commands(ctx):
             known = ", ".join(self.list_commands(ctx))
-            click.echo(f"error: there is no command {click.unstyle(args[0])!r}; choose one of {known}", err=True)
+            say(f"error: there is no command {click.unstyle(args[0])!r}; choose one of {known}", err=True)
             sys.exit(MISTAKE_STATUS)
         return super().resolve_command(ctx, args)
 

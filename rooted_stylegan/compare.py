@@ -7,7 +7,7 @@ import click
 
 from comparison.options import ComparisonOptions
 from dnnlib import UserError
-from dnnlib.cli import CONTINUE_STATUS, Command, door, in_flags
+from dnnlib.cli import CONTINUE_STATUS, Command, door, in_flags, say
 from dnnlib.options import check_together, takes_options
 
 
@@ -34,14 +34,14 @@ def main(options: ComparisonOptions) -> None:
     from comparison.command import compare
     from comparison.relay import relay, relay_report
 
-    def say(text: str) -> None:
-        click.echo(in_flags(text), err=True)
+    def tell(text: str) -> None:
+        say(in_flags(text), err=True)
 
     check_together(options, options)
     work = compare if not options.relay else relay if not options.relay_report else relay_report
     try:
-        for line in work(options, say):
-            click.echo(line)
+        for line in work(options, tell):
+            say(line)
     except KeyboardInterrupt:
-        say("interrupted; the runs are saved, and the same command goes on from here")
+        tell("interrupted; the runs are saved, and the same command goes on from here")
         sys.exit(CONTINUE_STATUS)

@@ -26,8 +26,7 @@ import torch
 from tqdm import tqdm
 
 from dnnlib import UserError, atomic_write, make_folder
-from dnnlib.cli import Command, Number, Size, door, in_flags
-from dnnlib.errors import printable
+from dnnlib.cli import Command, Number, Size, door, in_flags, say
 from dnnlib.options import check_together, option, takes_options
 from training.dataset import ImageDataset
 from training.dataset.builtin_faces import BUILTIN_FACES
@@ -102,9 +101,7 @@ def main(options: Options) -> None:
     settings, on_error = _settings(options)
     _check_paths(options.source, options.dest, options.report)
     opened = _open(options, settings.size)
-    click.echo(
-        f"source: {printable(opened.description)}" + (f", {len(opened.classes)} classes" if opened.classes else "")
-    )
+    say(f"source: {opened.description}" + (f", {len(opened.classes)} classes" if opened.classes else ""))
     make = partial(
         make_dataset,
         opened,
@@ -122,10 +119,10 @@ def main(options: Options) -> None:
         made = make(options.dest, max_images=options.max_images)
     facts, lines = summarise(options.dest)
     for line in (*made.lines(), *lines):
-        click.echo(printable(in_flags(line)))
+        say(in_flags(line))
     if options.report is not None:
         made.save(options.report, {"source": options.source, **facts})
-        click.echo(f"report: {printable(options.report)}")
+        say(f"report: {options.report}")
 
 
 def _make_judged(make: Callable[..., Report], options: Options) -> Report:
@@ -168,7 +165,7 @@ def _write_page(dest: str, what: str, page: bytes | None) -> None:
     path = place.with_name(f"{place.stem if place.suffix == '.zip' else place.name}-{what}.png")
     with atomic_write(path) as stream:
         stream.write(page)
-    click.echo(f"{what}: {path}")
+    say(f"{what}: {path}")
 
 
 def _settings(options: Options) -> tuple[Settings, str]:

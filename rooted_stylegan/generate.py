@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from dnnlib import UserError, make_folder
-from dnnlib.cli import SEED, Command, IntegerRanges, Number, Size, Span, door
+from dnnlib.cli import SEED, Command, IntegerRanges, Number, Size, Span, door, say
 from dnnlib.options import check_together, option, takes_options
 from generation.directions import USUAL_COUNT, find_directions, save_directions
 from generation.edits import Editor, parse_edit
@@ -137,7 +137,7 @@ def main(options: Options) -> None:
         written = draw_grid(renderer, text, source, *options.grid, outdir / "grid.png")
     else:
         written = draw_pictures(renderer, text, source, outdir)
-    click.echo(written)
+    say(written)
 
 
 def prepare(options: DrawingOptions) -> tuple[Renderer, dict[str, str]]:
@@ -146,7 +146,7 @@ def prepare(options: DrawingOptions) -> tuple[Renderer, dict[str, str]]:
     snapshot = options.load()
     G, cutoff = snapshot.generator, options.trunc_cutoff
     if G.c_dim == 0 and options.class_text is not None:
-        click.echo("note: the network is unconditional; --class has no effect", err=True)
+        say("note: the network is unconditional; --class has no effect", err=True)
     if cutoff is not None and cutoff > G.num_ws:
         raise UserError(f"--trunc-cutoff={cutoff}: the network has {G.num_ws} layers")
     label = options.label_for(snapshot)
@@ -187,7 +187,7 @@ def _check_modes(options: Options) -> Source:
     elif options.directions and (grid or options.video):
         raise UserError("--directions draws strips; leave out --grid and --video")
     elif seeds and projected_w:
-        click.echo("note: --projected-w is given; --seeds has no effect", err=True)
+        say("note: --projected-w is given; --seeds has no effect", err=True)
     elif not seeds and not projected_w:
         if grid is None or grid[1] is None or options.video:
             raise UserError(

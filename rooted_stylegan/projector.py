@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from dnnlib import UserError, make_folder
-from dnnlib.cli import SEED, Command, door
+from dnnlib.cli import SEED, Command, door, say
 from dnnlib.options import option, takes_options
 from generation.options import NetworkOptions
 from projection import load_distance, project
@@ -82,8 +82,8 @@ def main(options: Options) -> None:
         raise UserError("--class: this network is not conditional; leave it out")
     label = options.label_for(snapshot)
     pictures = torch.stack([load_target(t.path, G.img_channels, G.img_resolution) for t in found])
-    say = functools.partial(click.echo, err=True)
-    distance = load_distance(options.distance, device, offline=options.offline, note=say)
+    note = functools.partial(say, err=True)
+    distance = load_distance(options.distance, device, offline=options.offline, note=note)
     folders = _make_folders(Path(options.outdir), found)
 
     how = {name: getattr(options, name) for name in ("space", "noise_init", "num_steps", "pti_steps", "seed")}
@@ -92,7 +92,7 @@ def main(options: Options) -> None:
         "class": options.class_text, "label": options.label,
     }  # fmt: skip
     if not can_plot():
-        click.echo("loss.png is left out: it needs matplotlib (pip install 'rooted-stylegan[projection]')", err=True)
+        say("loss.png is left out: it needs matplotlib (pip install 'rooted-stylegan[projection]')", err=True)
     for first in range(0, len(found), options.batch):
         part = slice(first, first + options.batch)
         films = [Film(picture) for picture in pictures[part]] if save_video else []
@@ -106,7 +106,7 @@ def main(options: Options) -> None:
             )
             if films:
                 films[i].write(folders[first + i] / "proj.mp4")
-            click.echo(_summary(target, result, i, distance, folders[first + i]))
+            say(_summary(target, result, i, distance, folders[first + i]))
 
 
 def _can_write_video() -> bool:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import click
 
-from dnnlib.cli import Command, IntegerRanges, door
+from dnnlib.cli import Command, IntegerRanges, door, say
 from dnnlib.options import option, takes_options
 from generation.mixing import DEFAULT_LAYERS
 from generation.output import draw_mixing
@@ -29,4 +29,4 @@ class Options(DrawingOptions):
 def main(options: Options) -> None:
     """Write a picture for each pair of row and column, and all of them in grid.png."""
     renderer, text = prepare(options)
-    click.echo(draw_mixing(renderer, text, options.rows, options.cols, options.layers, options.outdir))
+    say(draw_mixing(renderer, text, options.rows, options.cols, options.layers, options.outdir))

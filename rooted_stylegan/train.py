@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from dnnlib import UserError
-from dnnlib.cli import CONTINUE_STATUS, Command, door, given_arguments, in_flags
+from dnnlib.cli import CONTINUE_STATUS, Command, door, given_arguments, in_flags, say
 from dnnlib.console import report_lost_console
 from dnnlib.options import takes_options
 from training.options import DEFAULTS, TrainingOptions
@@ -77,9 +77,7 @@ def _run(options: TrainingOptions, world: "World", watch: "Watch") -> int:
             return 0
         if session.run.state is State.FINISHED and not session.extended:
             if world.is_main:
-                click.echo(
-                    f"{session.run.path} has finished; nothing to do (--continue with a larger --kimg extends it)"
-                )
+                say(f"{session.run.path} has finished; nothing to do (--continue with a larger --kimg extends it)")
             return 0
         watch.report = session.run.record
         report_lost_console(lambda line: session.run.record(f"warning: {line}; the run goes on"))

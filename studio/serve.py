@@ -11,10 +11,10 @@ import webbrowser
 from pathlib import Path
 from typing import Protocol
 
-import click
 import uvicorn
 
 from dnnlib import UserError
+from dnnlib.cli import say
 from dnnlib.paths import default_cache_dir
 from studio.guard import lasting_secret
 from studio.messages import LONGEST_MESSAGE
@@ -56,19 +56,20 @@ def serve(options: Settings) -> None:
     with listen(options.host, options.port) as listening:
         port = listening.getsockname()[1]
         if port != options.port:
-            click.echo(f"port {options.port} is taken; using {port}", err=True)
+            say(f"port {options.port} is taken; using {port}", err=True)
         token = secrets.token_urlsafe(24)
         address = f"http://{_shown_host(options.host)}:{port}/?token={token}"
-        click.echo(f"the studio is open at {address}\n(Ctrl-C closes it)")
+        say(f"the studio is open at {address}")
+        say("(Ctrl-C closes it)")
         if not is_loopback(options.host):
-            click.echo(
+            say(
                 f"warning: --host={options.host} lets other machines in, and what they send and get is not encrypted: "
                 "whoever has the address above can use this studio",
                 err=True,
             )
         server = make_server(Studio(catalogue, device, options.distance), token, lasting_secret(default_cache_dir()))
         if not options.no_browser and not _open_browser(address):
-            click.echo("no browser was found here; open the address above in one", err=True)
+            say("no browser was found here; open the address above in one", err=True)
         with contextlib.suppress(KeyboardInterrupt):
             server.run(sockets=[listening])
 

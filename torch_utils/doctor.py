@@ -17,7 +17,7 @@ import click
 import psutil
 import torch
 
-from dnnlib.cli import Command, door
+from dnnlib.cli import Command, door, say
 from torch_utils.machine import environment
 from torch_utils.ops import describe_implementations
 
@@ -43,9 +43,9 @@ def main(data: str | None, outdir: str) -> None:
     if data is not None:
         sections["Data"] = data_check(data)
     for title, lines in sections.items():
-        click.echo(f"{title}")
+        say(title)
         for line in lines:
-            click.echo(f"  {line}")
+            say(f"  {line}")
 
 
 def versions() -> list[str]:

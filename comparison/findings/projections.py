@@ -12,7 +12,7 @@ import torch
 from comparison.findings.model import Projected, Projection
 from comparison.runs.collect import Run, Runs, data_options
 from comparison.runs.design import Design
-from dnnlib import UserError, read_json, write_json
+from dnnlib import UserError, make_folder, read_json, write_json
 from dnnlib.typed import fits
 from projection import load_distance, project
 from projection.distance import Distance
@@ -101,7 +101,7 @@ def project_all(
     if seed is None or not targets:
         return []
     folder = outdir / FOLDER
-    folder.mkdir(exist_ok=True)
+    make_folder(folder, "`outdir`")
     found: list[Projection] = []
     for i, target in enumerate(targets):
         save_image(folder / f"target{i}.png", target.image)

@@ -11,7 +11,7 @@ from comparison.findings.model import MetricFindings, Results
 from comparison.report import samples
 from comparison.report.style import LineStyle
 from comparison.runs.collect import Runs
-from dnnlib import UserError
+from dnnlib import UserError, make_folder
 
 MANY = 7  # from here on bands would hide each other, and the legend the curves
 SVG_OPTIONS = {"svg.hashsalt": "comparison", "svg.fonttype": "none"}  # the same input gives the same file
@@ -19,7 +19,7 @@ SVG_OPTIONS = {"svg.hashsalt": "comparison", "svg.fonttype": "none"}  # the same
 
 def write_figures(folder: Path, results: Results, runs: Runs, styles: Mapping[str, LineStyle]) -> list[Path]:
     """Write every figure as `<name>.png` and `<name>.svg`; returns the paths."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "`outdir`")
     labels = {loss.key: loss.label for loss in results.losses}
     written: list[Path] = []
     for metric, analysed in results.metrics.items():

@@ -1,6 +1,7 @@
 """Reading finished and unfinished run directories: curves, losses' health, sample pictures, settings."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,8 @@ from dnnlib import UserError, read_json
 from dnnlib.typed import fits
 from training.run_dir import FAKES, SNAPSHOTS, RunDir, State
 from training.run_dir.names import OPTIONS
+
+_KEY = re.compile(r"[A-Za-z0-9][\w.-]{0,99}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,11 @@ class Run:
     not_computed: dict[str, str] = field(default_factory=dict)
     samples: dict[int, Path] = field(default_factory=dict)
     snapshots: dict[int, Path] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in self.curves:
+            if not _KEY.fullmatch(key):  # it becomes part of the names of figures
+                raise UserError(f"{self.folder}: '{key[:80]}' is no name of a metric's result; delete the record of it")
 
 
 Runs = Mapping[str, Mapping[int, Run]]

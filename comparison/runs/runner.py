@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from comparison.runs.collect import failure_file, gave_up
 from comparison.runs.jobs import Job
-from dnnlib import write_json
+from dnnlib import make_folder, write_json
 from dnnlib.cli import CONTINUE_STATUS
 from torch_utils.machine.environment import COMMAND
 from training.run_dir import State
@@ -76,7 +76,7 @@ def run_jobs(jobs: Sequence[Job], parallel: int, say: Callable[[str], None]) -> 
 
 def _start(job: Job, slot: int, parallel: int, say: Callable[[str], None]) -> tuple[subprocess.Popen, IO, int]:
     """The process, the file of what it prints, and how long that file was before (it keeps earlier attempts)."""
-    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(job.folder.parent, "`outdir`")
     _wait_for_lock(job, say)
     if job.run.state is State.DIVERGED:
         job.run.reopen()  # so that its end says how this attempt went

@@ -1,5 +1,6 @@
 """What a user is told on a command line."""
 
+import ast
 from pathlib import Path
 
 import click
@@ -7,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from dnnlib import UserError, renamed
-from dnnlib.cli import Command, IntegerRanges, Number, Size, door
+from dnnlib.cli import Command, IntegerRanges, Number, Size, door, say
 from dnnlib.seeds import check_seed
 
 
@@ -156,3 +157,18 @@ def test_seeds(seed):
     check_seed(2**32 - 1)
     with pytest.raises(UserError, match=f"^`seeds`={seed} is out of range; give a number from 0 to 4294967295$"):
         check_seed(seed, "seeds")
+
+
+def test_a_line_shows_text_of_files_as_text(capsys):
+    say("wrote a\nerror: \x1b[2J\u202e", err=True)
+    assert capsys.readouterr().err == "wrote a\\nerror: \\x1b[2J\\u202e\n"
+
+
+def test_what_is_made_of_values_is_printed_by_say():
+    """Of the packages; those of the experiments print tables of their own."""
+    root = Path(__file__).parents[2]
+    for path in (p for p in root.glob("*/**/*.py") if p.relative_to(root).parts[0] not in ("tests", "rooted")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            echoes = isinstance(node, ast.Call) and ast.unparse(node.func) == "click.echo"
+            if echoes and path.name != "cli.py" and "benchmarks" not in path.parts:
+                assert not any(isinstance(part, ast.JoinedStr) for part in ast.walk(node)), f"{path}:{node.lineno}"

@@ -1,5 +1,6 @@
 """Downloads against a server on this machine that can be made to misbehave."""
 
+import contextlib
 import hashlib
 import http.server
 import threading
@@ -217,3 +218,25 @@ def test_what_is_of_another_kind_is_not_kept(server):
     assert files_in_cache() == []
     assert server.requests == 1
     assert download(server.url(), looks_right=BODY.startswith).read_bytes() == BODY
+
+
+def test_what_is_of_another_kind_is_noticed_before_it_has_arrived(tmp_path, monkeypatch):
+    """An answer without an end would fill the disk otherwise."""
+
+    class Endless(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(b"x" * 65536)
+
+        def log_message(self, *args):
+            pass
+
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Endless) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        with pytest.raises(UserError, match="another kind of file; it begins with b'xxx"):
+            download(f"http://127.0.0.1:{running.server_port}/n", cache_dir=tmp_path, looks_right=BODY.startswith)
+        running.shutdown()

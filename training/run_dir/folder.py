@@ -14,11 +14,12 @@ from filelock import lock_descriptor
 from tqdm import tqdm
 
 from dnnlib import UserError, atomic_write, read_json, write_json
-from dnnlib.errors import WriteError
+from dnnlib.errors import WriteError, printable
 from dnnlib.json_files import append_record, keep_records, read_records
 from torch_utils.checkpoint import list_checkpoints
 from training.run_dir import names
 
+_LONGEST_LINE = 1 << 16
 _LOCK_ATTEMPTS = 20  # 10 ms apart, as who looks at the state of a run holds its lock for a moment
 
 
@@ -134,7 +135,11 @@ class RunDir:
             return False  # nobody has begun here, or not where this process may look
 
     def log(self, line: str) -> None:
-        """Print a line and append it to the log; a log that cannot be written is said once."""
+        """Print a line and append it to the log; a log that cannot be written is said once.
+
+        What the line quotes from files and names is data, shown as `printable` shows it.
+        """
+        line = printable(line, _LONGEST_LINE)
         tqdm.write(line, file=sys.stdout)
         with self.tolerating(names.LOG):
             try:

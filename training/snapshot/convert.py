@@ -13,7 +13,7 @@ import click
 import torch
 
 from dnnlib import UserError, atomic_write
-from dnnlib.cli import Command, Number, door
+from dnnlib.cli import Command, Number, door, say
 from torch_utils.arrays import is_torch_archive, read_torch
 from training.networks import Generator
 from training.snapshot.build import build_network
@@ -135,7 +135,7 @@ def main(
     path = find_network(source, sha256=network_sha256)
     snapshot = load_rosinality(path) if is_torch_archive(path) else load_snapshot(path)
     if count := snapshot.metadata.get("w_avg_of"):
-        click.echo(f"note: {path} has no latent_avg; the mean w was computed from {count} latents", err=True)
+        say(f"note: {path} has no latent_avg; the mean w was computed from {count} latents", err=True)
     if ema_only:
         snapshot = Snapshot(None, None, snapshot.generator, snapshot.metadata)
     if suffix == ".safetensors":
@@ -147,10 +147,10 @@ def main(
         difference = export_onnx(
             snapshot.generator, destination, truncation_psi=trunc, truncation_cutoff=trunc_cutoff, opset=opset
         )
-        click.echo(f"largest difference between ONNX and PyTorch: {difference:.2g}")
-    click.echo(f"wrote {destination}")
+        say(f"largest difference between ONNX and PyTorch: {difference:.2g}")
+    say(f"wrote {destination}")
 
 
 def _note_clamp(snapshot: Snapshot) -> None:
     if any(n is not None and n.config.conv_clamp is not None for n in (snapshot.G, snapshot.D, snapshot.G_ema)):
-        click.echo("note: rosinality's networks do not clamp activations; beyond the limit outputs differ", err=True)
+        say("note: rosinality's networks do not clamp activations; beyond the limit outputs differ", err=True)

@@ -53,3 +53,13 @@ def test_values_of_other_types_are_no_numbers(tmp_path, odd):
     ]
     (tmp_path / "metric-swd.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     read_run(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["../../x", "a/b", "", ".", "$x^{", "a\n<b>", "\x1b[2J", "x" * 200])
+def test_names_of_results_are_names(tmp_path, key):
+    """They become names of figures and text of the report."""
+    (tmp_path / "training_options.json").write_text("{}")
+    record = {"metric": "swd", "results": {key: 1.0}, "nimg": 0}
+    (tmp_path / "metric-swd.jsonl").write_text(json.dumps(record) + "\n")
+    with pytest.raises(UserError, match="is no name of a metric"):
+        read_run(tmp_path)

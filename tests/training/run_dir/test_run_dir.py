@@ -202,3 +202,10 @@ def test_a_damaged_run_beside_it_does_not_stop_a_new_one(tiny, tmp_path):
         (tmp_path / f"{number:05d}-old").mkdir()
         (tmp_path / f"{number:05d}-old" / names.OPTIONS).write_text(text)
     assert open_run_dir(tiny.config(), outdir=tmp_path, run_dir=None).path.name.startswith("00006-")
+
+
+def test_a_line_of_the_log_is_one_line(tmp_path, capsys):
+    """Whatever a name in it is."""
+    RunDir(tmp_path).log("training on a\nerror: \x1b[2J\u202e")
+    shown = "training on a\\nerror: \\x1b[2J\\u202e\n"
+    assert (tmp_path / "log.txt").read_text() == capsys.readouterr().out == shown

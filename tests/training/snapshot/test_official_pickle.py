@@ -13,13 +13,13 @@ import random
 import struct
 import sys
 import threading
-import types
 import warnings
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.attack.official import Recorded, dumps, modules
 from dnnlib import UserError
 from training.snapshot import load_snapshot
 from training.snapshot.inert_pickle import Handlers, Refused, Symbol, read
@@ -27,52 +27,6 @@ from training.snapshot.official_pickle import load_official_pickle
 from training.snapshot.pickled_tensors import storage_from_bytes, value_handlers
 
 GENERATOR = ("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels")
-
-
-# -------- A writer of the official layout, so that these tests need no file from outside
-
-
-class Recorded:
-    """Pickles as a call of the persistence module with a description, as official networks do."""
-
-    def __init__(self, class_name, modules=(), parameters=(), buffers=(), version=6, **attributes):
-        hooks = {"_forward_hooks": {}, "_non_persistent_buffers_set": set()}
-        tensors = {"_parameters": dict(parameters), "_buffers": dict(buffers)}
-        self.meta = {
-            "type": "class",
-            "version": version,
-            "module_src": "raise SystemExit('the source text was executed')",
-            "class_name": class_name,
-            "state": {"training": False, **tensors, "_modules": dict(modules), **hooks, **attributes},
-        }
-
-    def __reduce__(self):
-        return sys.modules["torch_utils.persistence"]._reconstruct_persistent_obj, (self.meta,)
-
-
-@pytest.fixture
-def pickle_official(monkeypatch):
-    """A function that pickles like the official repositories, whose modules exist by name only."""
-
-    def _reconstruct_persistent_obj(meta):
-        raise AssertionError("never called here")
-
-    _reconstruct_persistent_obj.__module__ = "torch_utils.persistence"
-    _reconstruct_persistent_obj.__qualname__ = "_reconstruct_persistent_obj"
-    persistence = types.ModuleType("torch_utils.persistence")
-    persistence._reconstruct_persistent_obj = _reconstruct_persistent_obj
-    util = types.ModuleType("dnnlib.util")
-    util.EasyDict = type("EasyDict", (dict,), {"__module__": "dnnlib.util"})
-    monkeypatch.setitem(sys.modules, "torch_utils.persistence", persistence)
-    monkeypatch.setitem(sys.modules, "dnnlib.util", util)
-
-    def write(content, protocol=3):
-        plain = {key: util.EasyDict(value) if type(value) is dict else value for key, value in content.items()}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return pickle.dumps(plain, protocol=protocol)
-
-    return write
 
 
 def layer(name="SynthesisLayer", **attributes):
@@ -110,11 +64,11 @@ def saved(tmp_path, data):
 
 
 @pytest.mark.parametrize("protocol", [3, 4, 5])
-def test_reads_configs_and_tensors_of_every_protocol_in_use(tmp_path, pickle_official, protocol):
+def test_reads_configs_and_tensors_of_every_protocol_in_use(tmp_path, protocol):
     pipe = Recorded("AugmentPipe", buffers={"p": torch.tensor(0.25)})
     training_set = {"path": "data.zip", "xflip": True, "max_size": 7, "odd": (1, 2)}
     content = {"training_set_kwargs": training_set, "G": generator(), "D": discriminator(), "G_ema": generator()}
-    official = load_official_pickle(saved(tmp_path, pickle_official({**content, "augment_pipe": pipe}, protocol)))
+    official = load_official_pickle(saved(tmp_path, dumps({**content, "augment_pipe": pipe}, protocol)))
 
     assert official.G.config == official.G_ema.config
     assert official.G_ema.config == {
@@ -143,11 +97,11 @@ def test_file_of_the_published_code(fixtures_dir):
 
 
 @pytest.mark.parametrize(("arguments", "letter"), [({"conv_kernel": 3}, "T"), ({"conv_kernel": 1}, "R")])
-def test_stylegan3_is_named(tmp_path, pickle_official, arguments, letter):
+def test_stylegan3_is_named(tmp_path, arguments, letter):
     start = Recorded("SynthesisInput", size=np.array([4, 4]), bandwidth=np.float64(2.5))
     other = generator({"input": start, "L0_36_512": layer()}, init=arguments)
     with pytest.raises(UserError, match=f"StyleGAN3-{letter} network, which is not supported"):
-        load_official_pickle(saved(tmp_path, pickle_official({"G_ema": other})))
+        load_official_pickle(saved(tmp_path, dumps({"G_ema": other})))
 
 
 @pytest.mark.parametrize(
@@ -165,9 +119,9 @@ def test_stylegan3_is_named(tmp_path, pickle_official, arguments, letter):
         ({"x": 1}, "no networks under the names"),
     ],
 )
-def test_other_networks_are_refused_by_what_differs(tmp_path, pickle_official, content, message):
+def test_other_networks_are_refused_by_what_differs(tmp_path, content, message):
     with pytest.raises(UserError, match=message) as caught:
-        load_official_pickle(saved(tmp_path, pickle_official(content)))
+        load_official_pickle(saved(tmp_path, dumps(content)))
     assert "network.pkl was refused and nothing in it was executed" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -290,7 +244,13 @@ def extension():
     copyreg.remove_extension("os", "system", 0xF1)
 
 
-@pytest.mark.usefixtures("extension", "pickle_official")
+@pytest.fixture
+def official_modules():
+    with modules():
+        yield
+
+
+@pytest.mark.usefixtures("extension", "official_modules")
 def test_python_itself_would_run_them(tmp_path):
     canary = tmp_path / "canary"
     ran = set()
@@ -396,8 +356,8 @@ def refused(load, mutated, folder):
 
 
 @pytest.mark.parametrize("protocol", [3, 4])
-def test_mutated_files_end_in_one_line(tmp_path, pickle_official, protocol):
-    sound = pickle_official({"G": generator(), "D": discriminator(), "G_ema": None}, protocol)
+def test_mutated_files_end_in_one_line(tmp_path, protocol):
+    sound = dumps({"G": generator(), "D": discriminator(), "G_ema": None}, protocol)
     assert len(refused(load_official_pickle, mutations(sound, 150, seed=protocol), tmp_path)) >= 75
 
 
@@ -436,7 +396,7 @@ def test_small_files_cannot_ask_for_much_memory(tmp_path):
         load((archive,))
 
 
-def test_structures_that_are_slow_to_hash_or_endless_are_refused(tmp_path, pickle_official):
+def test_structures_that_are_slow_to_hash_or_endless_are_refused(tmp_path):
     nested = b")" + b"".join(b"\x94h" + bytes([i]) + b"\x86" for i in range(60))  # 2^60 leaves, if walked
     with pytest.raises(Refused, match="key or set member of type tuple"):
         read(io.BytesIO(b"\x80\x04}" + nested + b"Ns."), Handlers(symbols={}))
@@ -446,7 +406,7 @@ def test_structures_that_are_slow_to_hash_or_endless_are_refused(tmp_path, pickl
         part = Recorded("SynthesisBlock", modules={"a": part, "b": part}, architecture="skip")
     other = generator({"b4": Recorded("SynthesisBlock", modules={"conv1": layer(), "x": part}, architecture="skip")})
     with pytest.raises(UserError, match="nested without end"):
-        load_official_pickle(saved(tmp_path, pickle_official({"G": other})))
+        load_official_pickle(saved(tmp_path, dumps({"G": other})))
 
 
 def test_unreadable_file(tmp_path):
