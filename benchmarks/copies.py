@@ -14,6 +14,7 @@ photograph outside of the training images is, directly or through others, a near
 import json
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -22,7 +23,6 @@ import scipy.sparse
 import torch
 
 from dnnlib.cli import Command, door
-from metrics.copying.correlation import reduced
 from metrics.copying.planted import PlantedCopies
 from metrics.copying.search import candidates
 from metrics.detectors.detector import Detector
@@ -45,13 +45,42 @@ METRICS = ("copies", "auth", "ct")
 CPU = torch.device("cpu")
 
 
-def scenes(photographs: ImageDataset, detector: Detector) -> np.ndarray:
+@dataclass(frozen=True)
+class Shown:
+    """What metrics keep of images: features [N, D], and pictures uint8 RGB [N, 3, h, w] of at most 64 pixels."""
+
+    features: torch.Tensor
+    pictures: torch.Tensor
+
+    @classmethod
+    def of(cls, dataset: ImageDataset, detector: Detector) -> "Shown":
+        """All images of a data set."""
+        count = len(dataset)
+        features, pictures = FeatureStore(detector, 64), PictureStore(count)
+        features.want(count, rows=True)
+        run_pass(StoredImages(dataset, CPU), [features, pictures], EvaluationSettings(), "features")
+        return cls(features.features(count), pictures.pictures(count))
+
+    def at(self, rows: torch.Tensor) -> "Shown":
+        """Some of them."""
+        return Shown(self.features[rows], self.pictures[rows])
+
+    def followed_by(self, other: "Shown") -> "Shown":
+        """These, then others."""
+        return Shown(torch.cat([self.features, other.features]), torch.cat([self.pictures, other.pictures]))
+
+    def stores(self, detector: Detector) -> tuple[FeatureStore, PictureStore]:
+        """As metrics take them."""
+        features, pictures = FeatureStore(detector, 64), PictureStore(len(self.pictures))
+        features.want(len(self.pictures), rows=True)
+        features.add(0, {"features": self.features})
+        pictures.add(0, {"pictures": self.pictures})
+        return features, pictures
+
+
+def scenes(shown: Shown) -> np.ndarray:
     """The number of each photograph's scene: near duplicates have the same, directly or through others."""
-    count = len(photographs)
-    features = FeatureStore(detector, 64)
-    features.want(count, rows=True)
-    run_pass(StoredImages(photographs, CPU), [features], EvaluationSettings(), "scenes")
-    rows, pictures = features.features(count), reduced(photographs.images(np.arange(count)))
+    rows, pictures, count = shown.features, shown.pictures, len(shown.pictures)
     scores, near = candidates(rows, pictures, rows, lambda i: pictures[i], excluded=torch.arange(count)[:, None])
     first, column = (scores > SCENE).nonzero(as_tuple=True)
     joined = (np.ones(len(first)), (first.numpy(), near[first, column].numpy()))
@@ -80,48 +109,29 @@ def training_set(photographs: ImageDataset, training: np.ndarray, held_out: np.n
     return dataset
 
 
-class Judged:
-    """Unseen photographs and planted copies, of which sets with any share of copies are drawn."""
-
-    def __init__(self, images: Collection, unseen: int, planted: int) -> None:
-        self._images, self._unseen, self._planted = images, unseen, planted
-
-    def rows(self, share: float) -> torch.Tensor:
-        """Indices: no photograph twice, `GENERATED` images if that many can be had so."""
-        count = self._planted if share == 1 else min(self._planted, int(self._unseen / (1 - share)))
-        copies = round(share * count)
-        return torch.cat([torch.arange(count - copies), self._unseen + torch.arange(copies)])
-
-    def stores(self, rows: torch.Tensor) -> tuple[FeatureStore, PictureStore]:
-        """What metrics keep of the images at `rows`."""
-        total = self._unseen + self._planted
-        kept = self._images.features("lite0")
-        features, pictures = FeatureStore(kept.detector, 64), PictureStore(len(rows))
-        features.want(len(rows), rows=True)
-        features.add(0, {"features": kept.features(total)[rows]})
-        pictures.add(0, {"pictures": self._images.store("pictures", PictureStore).pictures(total)[rows]})
-        return features, pictures
+def judged_rows(unseen: int, planted: int, share: float) -> torch.Tensor:
+    """Indices into unseen images followed by planted copies: none twice, and as many as are planted if possible."""
+    count = planted if share == 1 else min(planted, int(unseen / (1 - share)))
+    copies = round(share * count)
+    return torch.cat([torch.arange(count - copies), unseen + torch.arange(copies)])
 
 
-def measure(dataset: ImageDataset, unseen: torch.Tensor, detector: Detector, seed: int, most: int) -> list[dict]:
+def measure(dataset: ImageDataset, unseen: Shown, detector: Detector, seed: int, most: int) -> list[dict]:
     """The metrics of one split, a record for each share."""
-    planted = PlantedCopies(dataset, 1000 + seed, CPU).images(0, most)
-    bank = ImageDataset.from_arrays(torch.cat([unseen, planted]))
+    source = PlantedCopies(dataset, 1000 + seed, CPU)
+    planted = Shown.of(ImageDataset.from_arrays(source.images(0, most)), detector)
     with tempfile.TemporaryDirectory() as cache:
         settings = EvaluationSettings(cache_dir=cache)
-        images = Collection(
-            StoredImages(bank, CPU), RealImages(dataset, settings), {"lite0": detector}, settings, is_generated=False
-        )
+        images = Collection(source, RealImages(dataset, settings), {"lite0": detector}, settings, is_generated=False)
         kinds = [parse_metric(name) for name in METRICS]
         for kind in kinds:
-            kind.want(images, len(dataset), len(bank))
-        images.make_images()
+            kind.want(images, len(dataset), most)
         images.read_real_images()
-        real = [kind.gather(images, len(dataset), len(bank))[0] for kind in kinds]
-    judged, records = Judged(images, len(unseen), most), []
+        real = [kind.gather(images, len(dataset), most)[0] for kind in kinds]
+    records = []
     for share in SHARES:
-        rows = judged.rows(share)
-        features, pictures = judged.stores(rows)
+        rows = judged_rows(len(unseen.pictures), most, share)
+        features, pictures = unseen.followed_by(planted).at(rows).stores(detector)
         record = {"share": share, "generated": len(rows)}
         for kind, known in zip(kinds, real, strict=True):
             shown = (features, pictures) if kind.stem == "copies" else features
@@ -173,13 +183,14 @@ def main(data: str, out: str, splits: int, generated: int) -> None:
     """Measure; write the record and print the table."""
     photographs = ImageDataset(data)
     detector = open_detector("lite0", CPU, offline=True)
-    kinds = {"random": np.arange(len(photographs)), "scene": scenes(photographs, detector)}
+    shown = Shown.of(photographs, detector)
+    kinds = {"random": np.arange(len(photographs)), "scene": scenes(shown)}
     found = []
     for kind, scene in kinds.items():
         for seed in range(splits):
             training, held_out, others = split(scene, seed)
             dataset = training_set(photographs, training, held_out)
-            records = measure(dataset, photographs.images(others), detector, seed, generated)
+            records = measure(dataset, shown.at(torch.from_numpy(others)), detector, seed, generated)
             found += [{"split": kind, "seed": seed, "unseen": len(others), **record} for record in records]
             click.echo(f"{kind} split {seed + 1} of {splits}: {[record['copies'] for record in records]}", err=True)
     record = {

@@ -41,7 +41,7 @@ def test_no_scene_of_the_training_images_is_left_outside():
 def test_frames_of_a_scene_are_found(detector):
     images = photographs(30).images(range(30))
     images[20:] = images[:10].roll(1, dims=3)
-    scene = copies.scenes(ImageDataset.from_arrays(images), detector)
+    scene = copies.scenes(copies.Shown.of(ImageDataset.from_arrays(images), detector))
     assert scene[20:].tolist() == scene[:10].tolist()
     assert len(set(scene)) == 20
 
@@ -51,7 +51,8 @@ def test_planted_shares_are_measured(detector):
     dataset = copies.training_set(everything, np.arange(50, 90), np.arange(90, 130))
     assert torch.equal(dataset.images(range(40)), everything.images(range(50, 90)))
     assert torch.equal(dataset.held_out(100).images(range(40)), everything.images(range(90, 130)))
-    records = copies.measure(dataset, everything.images(range(130, 200)), detector, seed=0, most=80)
+    unseen = copies.Shown.of(ImageDataset.from_arrays(everything.images(range(130, 200))), detector)
+    records = copies.measure(dataset, unseen, detector, seed=0, most=80)
     assert [record["generated"] for record in records] == [70, 73, 80, 80, 80]
     for record in records:
         assert record["copies"] == pytest.approx(record["share"], abs=0.03)
