@@ -47,6 +47,8 @@ def compare(given: ComparisonOptions, say: Callable[[str], None]) -> Iterator[st
     projections.check_targets(options.targets)
     projections.check_distance(options.distance)
     kept = load_design(outdir)
+    if given.metrics is None and kept is not None:  # the default depends on what is installed
+        options = dataclasses.replace(options, metrics=kept.metrics)
     if options.report_only:
         if kept is None:
             raise UserError(f"`report_only`: {outdir} holds no comparison; give the `outdir` of one")
@@ -180,6 +182,7 @@ def write_findings(outdir: Path, design: Design, runs: Runs, results: Results) -
     path = write_report(outdir, results, samples.collect_samples(runs), styles)
     for metric in results.main_metrics:
         yield from (row.sentence for row in results.metrics[metric].comparisons if row.quantity == "final")
+    yield from results.copying
     yield f"report: {path}"
 
 

@@ -8,6 +8,7 @@ import click
 
 from dnnlib.cli import NameList, Number, NumberList
 from dnnlib.options import GivenOptions, option
+from dnnlib.weights import offline_judges
 
 COUNT, NATURAL = click.IntRange(min=1), click.IntRange(min=0)
 POSITIVE = Number(min=0, min_open=True)
@@ -21,6 +22,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "outdir": "comparison-demo", "jobs": 2, "train_flags": ("--preset=demo",),
     },
 }  # fmt: skip
+COPIES = {"demo": "copies200"}  # what is measured beside the default metrics where its detector is installed
+OTHERS = "copies"
 
 
 # fmt: off
@@ -38,7 +41,8 @@ class ComparisonOptions(GivenOptions):
     kimg: float | None = option(WHAT, "Length of each run.", POSITIVE, 500.0)
     subset: int | None = option(WHAT, "Use only this many images, drawn by each seed.", COUNT, unset="all")
     metrics: tuple[str, ...] | None = option(
-        WHAT, "As train.py takes them; the first decides --tune.", NameList(none=True), ("fid50k_full",), unit="LIST")
+        WHAT, "As train.py takes them; the first decides --tune.", NameList(none=True), ("fid50k_full",), unit="LIST",
+        unset="fid50k_full, and copies with the extra offline")
     evaluations: int | None = option(WHAT, "Of the metrics over a run, after the first.", COUNT, 12)
     every: float | None = option(WHAT, "Evaluate every so many kimg instead.", POSITIVE, unit="KIMG")
     glr: float | None = option(WHAT, "Learning rate of G for losses without one.", POSITIVE)
@@ -85,8 +89,14 @@ class ComparisonOptions(GivenOptions):
     train_flags: tuple[str, ...] = ()
 
     def with_defaults(self) -> "ComparisonOptions":
-        """With the preset's values, then the defaults, for options that were not given; flags after the preset's."""
+        """With the preset's values, then the defaults, for options that were not given; flags after the preset's.
+
+        Where no metrics were given, `copies` is measured as well if its detector is installed.
+        """
         preset = PRESETS.get(self.preset or "", {})
         flags = (*preset.get("train_flags", ()), *self.train_flags)
-        return dataclasses.replace(super().with_defaults(preset), train_flags=flags)
+        filled = dataclasses.replace(super().with_defaults(preset), train_flags=flags)
+        if self.metrics is not None or not offline_judges():
+            return filled
+        return dataclasses.replace(filled, metrics=(*filled.metrics, COPIES.get(self.preset, OTHERS)))
 # fmt: on

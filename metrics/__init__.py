@@ -7,7 +7,7 @@ result.results                                        # {"swd2k": ..., "swd2k_32
 
 from metrics.detectors.detector import DetectorUnavailable
 from metrics.evaluation import compare, compute
-from metrics.names import check_names, higher_is_better, list_names
+from metrics.names import check_names, higher_is_better, list_names, tells_copying
 from metrics.results import Result
 from metrics.run_metrics import RunMetrics
 from metrics.settings import EvaluationSettings
@@ -22,4 +22,5 @@ __all__ = [
     "compute",
     "higher_is_better",
     "list_names",
+    "tells_copying",
 ]

@@ -52,5 +52,14 @@ def higher_is_better(name: str) -> bool:
 
     Takes the names of results, too, which may carry a detector file's hash: the letters it begins with decide.
     """
+    return any(kind.higher_is_better for kind in _kinds(name))
+
+
+def tells_copying(name: str) -> bool:
+    """Whether a metric, or one of its results, tells copies from images of one's own, not good images from bad ones."""
+    return any(kind.tells_copying for kind in _kinds(name))
+
+
+def _kinds(name: str) -> list[type[Metric]]:
     letters = re.match("[a-z]*", name)[0]
-    return any(letters in (kind.kind, kind.stem) for kind in registry.METRICS if kind.higher_is_better)
+    return [kind for kind in registry.METRICS if letters in (kind.kind, kind.stem)]

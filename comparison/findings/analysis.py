@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+import metrics
 from comparison.findings import curves, sentences, statistics
 from comparison.findings.model import (
     Band,
@@ -54,7 +55,9 @@ def analyse_metric(metric: str, losses: Sequence[LossSpec], runs: Runs, levels: 
     }
     bands = {loss.key: curves.band(_usable(runs[loss.key], metric)) for loss in losses}
     reference = next((loss for loss in losses if loss.is_reference), None)
-    reach = [(level, None) for level in levels] or reference_levels(bands[reference.key] if reference else None)
+    reach = [(level, None) for level in levels]
+    if not reach and not metrics.tells_copying(metric):  # nobody waits for copies
+        reach = reference_levels(bands[reference.key] if reference else None)
     return MetricFindings(
         better=better,
         curves={key: band for key, band in bands.items() if band},
@@ -73,7 +76,7 @@ def summarise(run: Run, metric: str, better: Better) -> RunSummary | None:
         curves.final_value(curve),
         *curves.best_value(curve, better),
         curves.average_value(curve),
-        curves.collapsed(curve, better),
+        curves.collapsed(curve, metric),
     )
 
 
@@ -170,11 +173,7 @@ def counts(members: Collection[Run]) -> Counts:
         finished=sum(run.finished for run in members),
         diverged=sum(run.diverged for run in members),
         collapsed=sum(
-            any(
-                curves.collapsed(curve, curves.better_direction(key))
-                for key, curve in run.curves.items()
-                if not curve.diverged
-            )
+            any(curves.collapsed(curve, key) for key, curve in run.curves.items() if not curve.diverged)
             for run in members
             if run.finished
         ),

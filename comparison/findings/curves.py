@@ -38,8 +38,14 @@ def average_value(curve: Curve) -> float:
     return float(np.sum((y[1:] + y[:-1]) / 2 * np.diff(x)) / (x[-1] - x[0]))
 
 
-def collapsed(curve: Curve, better: Better) -> bool:
-    """Whether the last value is `COLLAPSE_FACTOR` times worse than the best one of the same run."""
+def collapsed(curve: Curve, metric: str) -> bool:
+    """Whether the last value is `COLLAPSE_FACTOR` times worse than the best one of the same run.
+
+    Never by a metric of copying, which is best where nothing has been learned.
+    """
+    if metrics.tells_copying(metric):
+        return False
+    better = better_direction(metric)
     best, _ = best_value(curve, better)
     last = final_value(curve)
     return last > COLLAPSE_FACTOR * best if better == "lower" else last < best / COLLAPSE_FACTOR

@@ -184,6 +184,20 @@ class Projection:
 
 
 @dataclass(frozen=True)
+class ClosestPairs:
+    """The page of one run's generated images beside the training images that they are most like.
+
+    `picture` is a path below the folder of the comparison.
+    """
+
+    metric: str
+    loss: str
+    seed: int
+    nimg: int
+    picture: str
+
+
+@dataclass(frozen=True)
 class Loss:
     """A loss that was compared."""
 
@@ -221,7 +235,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Results:
-    """Everything that the report shows except pictures of the training."""
+    """Everything that the report shows except pictures of the training; `copying` are sentences."""
 
     format: int
     created: str
@@ -236,4 +250,6 @@ class Results:
     metrics: dict[str, MetricFindings]
     k_curve: dict[str, list[PointOverK]]
     tuning: Search | None = None
+    copying: list[str] = field(default_factory=list)
+    closest_pairs: list[ClosestPairs] = field(default_factory=list)
     projections: list[Projection] = field(default_factory=list)

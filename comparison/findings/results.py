@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from comparison.findings import analysis
-from comparison.findings.model import Data, Loss, Results, RunRecord, Search
+from comparison.findings import analysis, sentences
+from comparison.findings.model import ClosestPairs, Data, Loss, Results, RunRecord, Search
 from comparison.runs.collect import Run, Runs
 from comparison.runs.design import Design
 from comparison.runs.jobs import job_of
@@ -35,6 +35,8 @@ def build_results(
         for key in [*main, *details]
     }
     members = [run for by_seed in runs.values() for run in by_seed.values()]
+    names = {loss.key: loss.label for loss in design.losses}
+    told = [sentences.copying(key, metrics[key].summary, names) for key in main if key.startswith("copies")]
     return Results(
         format=FORMAT,
         created=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -56,6 +58,8 @@ def build_results(
         metrics=metrics,
         k_curve={key: analysis.k_curve(design.losses, metrics[key]) for key in metrics},
         tuning=search,
+        copying=[sentence for sentence in told if sentence],
+        closest_pairs=[pair for key in main for pair in _closest_pairs(outdir, key, runs)],
     )
 
 
@@ -79,6 +83,17 @@ def _csv_rows(results: Results) -> list[dict[str, Any]]:
                 summary = found.summary[key].seeds.get(seed)
                 rows.append(row | (vars(summary) if summary else {}))
     return rows
+
+
+def _closest_pairs(outdir: Path, metric: str, runs: Runs) -> list[ClosestPairs]:
+    """The last page of each loss's first seed that has any."""
+    found = []
+    for key, by_seed in runs.items():
+        seed = next((seed for seed, run in sorted(by_seed.items()) if run.pictures.get(metric)), None)
+        if seed is not None:
+            nimg, path = max(by_seed[seed].pictures[metric].items())
+            found.append(ClosestPairs(metric, key, seed, nimg, path.relative_to(outdir).as_posix()))
+    return found
 
 
 def _record(run: Run) -> RunRecord:

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 
-from comparison.findings.model import Better, Comparison
+from comparison.findings.model import Better, Comparison, LossSummary
 
 LEVEL = 0.05
+MANY = 7  # losses, of which not all are told
 
 
 def number(value: float | None) -> str:
@@ -22,6 +23,19 @@ def comparison(row: Comparison, metric: str, better: Better, names: Mapping[str,
     if n == 0:
         return f"{subject}: no pair of finished runs, so nothing can be said." + _left_out(row)
     return f"{subject}: {_finding(row, better)}{_left_out(row)}"
+
+
+def copying(metric: str, summary: Mapping[str, LossSummary], names: Mapping[str, str]) -> str:
+    """One sentence about the share of generated images that show training images again; only the worst of many."""
+    found = {key: loss.final for key, loss in summary.items() if loss.final.n}
+    if not found:
+        return ""
+    shown = sorted(found, key=lambda key: found[key].mean, reverse=True)[:1] if len(found) > MANY else found
+    parts = [f"{names[key]} {_percent(found[key].mean)}{_range(summary[key])}" for key in shown]
+    which = "most for " if len(found) > MANY else ""
+    return (
+        f"Share of generated images that show training images again at the end ({metric}): {which}{'; '.join(parts)}."
+    )
 
 
 def verdict(row: Comparison) -> str:
@@ -83,6 +97,17 @@ def _limit(row: Comparison) -> str:
 
 def _left_out(row: Comparison) -> str:
     return f" Left out: {', '.join(row.left_out)}." if row.left_out else ""
+
+
+def _range(summary: LossSummary) -> str:
+    values = [run.final for run in summary.seeds.values()]
+    return (
+        "" if len(values) == 1 else f" ({_percent(min(values))} to {_percent(max(values))} over {_seeds(len(values))})"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _p(p: float, equals: str = "= ") -> str:

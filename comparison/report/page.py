@@ -14,7 +14,8 @@ from comparison.report.samples import Samples
 from comparison.report.style import LineStyle
 from dnnlib import atomic_write, json_text
 
-FEW = 6  # comparisons that are all told in words
+FEW = 6  # comparisons that are all told in words, and pages that are not folded away
+MOST_PAGES = 40  # of closest pairs, 200 kB each
 
 
 def write_report(outdir: Path, results: Results, pictures: Samples, styles: Mapping[str, LineStyle]) -> Path:
@@ -39,6 +40,7 @@ def render(outdir: Path, results: Results, pictures: Samples, styles: Mapping[st
             + [tables.counts_table(results), _details(results)]
         ),
         k_section=_k_section(outdir, results),
+        copies_section=_copies_section(outdir, results),
         projection_section=_projection_section(outdir, results),
         tuning_section=_tuning_section(results),
         settings=_settings(results),
@@ -82,7 +84,7 @@ def _findings(results: Results) -> str:
         if (count := results.counts[loss.key]).diverged or count.collapsed
     ]
     missing = [f"{name} was not computed: {reason}." for name, reason in results.not_computed.items()]
-    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences + troubled + missing)
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences + results.copying + troubled + missing)
     return f'<ul class="findings">{items}</ul>'
 
 
@@ -132,6 +134,24 @@ def _k_section(outdir: Path, results: Results) -> str:
     if not blocks:
         return ""
     return f'<section aria-labelledby="h-k"><h2 id="h-k">Which k?</h2>{"".join(blocks)}</section>'
+
+
+def _copies_section(outdir: Path, results: Results) -> str:
+    """The generated images that are most like training images, of one run of each loss; folded away for many."""
+    names = {loss.key: loss.label for loss in results.losses}
+    pages = []
+    for pairs in results.closest_pairs[:MOST_PAGES]:
+        title = f"{names[pairs.loss]}, seed {pairs.seed}, {pairs.nimg / 1000:g} kimg ({pairs.metric})"
+        picture = _picture(outdir / pairs.picture, f"closest pairs of {title}", ' style="max-width:100%"')
+        opened = " open" if len(results.closest_pairs) <= FEW else ""
+        pages.append(f"<details{opened}><summary>{escape(title)}</summary>{picture}</details>")
+    if not pages:
+        return ""
+    note = "Generated image, training image, difference; the first seed of each loss, its last evaluation."
+    return (
+        '<section aria-labelledby="h-copies"><h2 id="h-copies">Closest to training images</h2>'
+        f'<p class="note">{note}</p>{"".join(pages)}</section>'
+    )
 
 
 def _projection_section(outdir: Path, results: Results) -> str:

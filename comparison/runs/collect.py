@@ -55,6 +55,7 @@ class Run:
         curves: by metric key (`fid50k_full`, `swd`, ...).
         not_computed: why a metric has no value at some evaluation, by the metric's name.
         samples: sample grids, image count -> PNG; snapshots likewise.
+        pictures: by metric the pages that belong to its results, image count -> PNG.
     """
 
     folder: Path
@@ -69,6 +70,7 @@ class Run:
     not_computed: dict[str, str] = field(default_factory=dict)
     samples: dict[int, Path] = field(default_factory=dict)
     snapshots: dict[int, Path] = field(default_factory=dict)
+    pictures: dict[str, dict[int, Path]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for key in self.curves:
@@ -137,6 +139,7 @@ def read_run(folder: Path) -> Run:
         },
         samples=FAKES.find(folder),
         snapshots=SNAPSHOTS.find(folder),
+        pictures={name: found for name in run.metrics() if (found := run.pictures(name))},
     )
 
 

@@ -31,6 +31,7 @@ class Authenticity(Metric):
     kind = stem = "auth"
     home = "lite0"
     listed = ("auth",)
+    tells_copying = True
     higher_is_better = True
     only_set = "train"
     default_count = 2000
@@ -61,6 +62,7 @@ class CopyTest(Metric):
     kind = stem = "ct"
     home = "lite0"
     listed = ("ct",)
+    tells_copying = True
     higher_is_better = True  # as far as copying goes
     only_set = "train"
     least = LEAST_IN_CELL

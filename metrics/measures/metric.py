@@ -72,6 +72,7 @@ class Metric(ABC):
         listed: its names worth listing; those on detectors that can be named are added.
         aliases: short names and what they stand for.
         higher_is_better: whether larger numbers are the better ones.
+        tells_copying: whether it tells copies from images of one's own, not good images from bad ones.
         least: the least number of images of each kind.
         default_count: where the name holds no count.
         most_real: the largest number of real images it takes, None for any.
@@ -92,6 +93,7 @@ class Metric(ABC):
     listed: ClassVar[tuple[str, ...]] = ()
     aliases: ClassVar[Mapping[str, str]] = {}
     higher_is_better: ClassVar[bool] = False
+    tells_copying: ClassVar[bool] = False
     least: ClassVar[int] = 2
     default_count: ClassVar[int] = 50_000
     most_real: ClassVar[int | None] = None

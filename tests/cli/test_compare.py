@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from dnnlib import UserError
+from dnnlib.weights import offline_judges
 from rooted_stylegan import compare
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,7 +34,8 @@ def killed(tmp_path_factory, fork, wait_until):
     """A comparison killed in its first run and then repeated: its folder, whether that run was unfinished, output."""
     pytest.importorskip("skimage", reason="the built-in faces need scikit-image")
     outdir = tmp_path_factory.mktemp("killed")
-    arguments = [f"--outdir={outdir}", "--losses=ce,rlo:k=11", "--seeds=1", "--kimg=1", "--metrics=swd50",
+    names = "swd50,copies20" if offline_judges() else "swd50"
+    arguments = [f"--outdir={outdir}", "--losses=ce,rlo:k=11", "--seeds=1", "--kimg=1", f"--metrics={names}",
                  "--evaluations=1", "--projections=1", "--projection-steps=5", "--projection-distance=pixel",
                  "--", *TINY]  # fmt: skip
     process = fork(ROOT / "compare.py", arguments)
@@ -91,10 +93,23 @@ def test_report_and_projections(killed):
     assert (outdir / "figures" / "swd50-against-images.svg").is_file()
 
 
-def test_finished_runs_are_skipped(killed):
+@pytest.mark.skipif(not offline_judges(), reason="needs the extra offline")
+def test_copies_of_grey_images(killed):
+    outdir, _, again = killed
+    results = json.loads((outdir / "results.json").read_text())
+    [sentence] = results["copying"]
+    assert sentence in again.stdout
+    assert "show training images again at the end (copies20): CE 0.0 %; RLO-11 bounded 0.0 %." in sentence
+    assert {pairs["loss"]: pairs["nimg"] for pairs in results["closest_pairs"]} == {"ce": 1000, "rlo-k11-bounded": 1000}
+    assert results["metrics"]["copies20"]["curves"]["ce"]["nimg"] == [32, 1024]
+    assert results["metrics"]["copies20"]["reach"] == []
+    assert (outdir / "report.html").read_text().count('alt="closest pairs of ') == 2
+
+
+def test_finished_runs_are_skipped_and_metrics_stay_as_they_were(killed):
     outdir, _, _ = killed
     before = (outdir / "runs" / "ce-seed0" / "log.txt").read_text()
-    result = invoke(f"--outdir={outdir}", "--losses=ce,rlo:k=11", "--seeds=1", "--kimg=1", "--metrics=swd50",
+    result = invoke(f"--outdir={outdir}", "--losses=ce,rlo:k=11", "--seeds=1", "--kimg=1",
                     "--evaluations=1", "--", *TINY)  # fmt: skip
     assert result.exit_code == 0, result.stderr
     assert "starting" not in result.stderr
@@ -107,7 +122,7 @@ def test_report_only_and_print_commands(killed):
     result = invoke(f"--outdir={outdir}", "--report-only")
     assert result.exit_code == 0, result.stderr
     assert (outdir / "report.html").is_file()
-    result = invoke(f"--outdir={outdir}", "--losses=ce,rlo:k=2..3", "--seeds=1", "--kimg=1", "--metrics=swd50",
+    result = invoke(f"--outdir={outdir}", "--losses=ce,rlo:k=2..3", "--seeds=1", "--kimg=1",
                     "--evaluations=1", "--print-commands", "--", *TINY)  # fmt: skip
     lines = result.stdout.splitlines()
     assert [line.split("--k=")[1].split()[0] for line in lines] == ["2", "3"]  # ce and k = 11 are done
@@ -205,7 +220,7 @@ def test_a_failed_check_leaves_the_design_as_it_was(killed):
     outdir, _, _ = killed
     before = (outdir / "comparison.json").read_text()
     result = invoke(f"--outdir={outdir}", "--losses=ce,rlo:k=7", "--seeds=1", "--first-seed=4294967296", "--kimg=1",
-                    "--metrics=swd50", "--evaluations=1", "--", *TINY)  # fmt: skip
+                    "--evaluations=1", "--", *TINY)  # fmt: skip
     assert result.exit_code == 2
     assert (outdir / "comparison.json").read_text() == before
 

