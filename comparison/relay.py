@@ -138,7 +138,7 @@ def write_cell(outdir: Path, design: Design, job: Job, loss: LossSpec, seed: int
     options = {**run.options, "training_set_kwargs": dict(run.options["training_set_kwargs"])}
     options["training_set_kwargs"]["path"] = Path(f"{options['training_set_kwargs'].get('path')}").name
     told = {item.name: getattr(run, item.name) for item in dataclasses.fields(Run)}
-    for name in ("folder", "samples", "snapshots", "options"):
+    for name in ("folder", "samples", "snapshots", "pictures", "options"):
         del told[name]
     last = max(run.samples, default=None)
     if last is not None:
