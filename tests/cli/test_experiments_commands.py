@@ -162,6 +162,18 @@ def test_classification_trains_every_loss_and_continues(pictures, tmp_path):
         fails(classification, f"{record} is not the record of a run", *arguments, f"--out={tmp_path / 'a'}")
 
 
+def test_the_fast_recipe_trains_every_loss_under_label_noise(pictures, tmp_path):
+    arguments = ["--preset=fast", f"--data={pictures}", "--epochs=2", "--batch=20", "--limit=60", "--seeds=1"]
+    result = run(classification, *arguments, "--label-noise=0.4", "--tune-lr=0.05,0.1", f"--out={tmp_path}")
+    assert result.exit_code == 0, result.output
+    runs = json.loads((tmp_path / "results.json").read_text())["runs"]
+    assert [entry["loss"] for entry in runs] == ["ce", "focal", "rlo-k8-bounded", "rlo-k8-convex"]
+    for entry in runs:
+        config = entry["config"]
+        assert (config["model"], config["flips"], config["label_smoothing"]) == ("fast", "turns", 0.2)
+        assert config["lr"] in (0.05, 0.1)
+
+
 def test_classification_that_diverges_says_so(pictures, tmp_path):
     common = ["--preset=smoke", f"--data={pictures}", "--epochs=1", "--batch=20", "--limit=60", f"--out={tmp_path}"]
     for message, *options in (

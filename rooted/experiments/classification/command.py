@@ -19,6 +19,7 @@ from dnnlib import UserError, make_folder, write_json
 from dnnlib.cli import Command, Number, door
 from rooted.experiments.classification import image_data
 from rooted.experiments.classification.config import DivergedError, LossConfig, Runtime, TrainConfig
+from rooted.experiments.classification.fast_model import WIDTHS
 from rooted.experiments.classification.image_data import ImageSet
 from rooted.experiments.classification.image_training import train
 from rooted.experiments.reporting import pyplot, save_figure, seed_interval, to_markdown, write_csv
@@ -35,10 +36,18 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper":  {"model": "resnet50", "epochs": None, "batch": 512, "optimizer": "adam", "lr": None, "weight_decay": 0.0,
                "warmup": 0.0, "padding": 4, "cutout": 0, "ema": 0.0, "limit": None, "seeds": 3},
     # A CIFAR baseline of today: SGD with Nesterov momentum, warm-up and cosine, crop, flip and cutout.
+    # Nearly 94 % within minutes on a GPU; on the CPU with bfloat16 units an epoch takes about 70 processor seconds.
+    "fast":   {"model": "fast", "epochs": 12, "batch": 256, "optimizer": "sgd", "lr": 0.4, "weight_decay": 1e-3,
+               "warmup": 0.2, "padding": 2, "cutout": 0, "ema": 0.99, "limit": None, "seeds": 3,
+               "label_smoothing": 0.2, "momentum": 0.85, "flips": "turns", "evaluate_flips": True},
     "modern": {"model": "resnet18", "epochs": 60, "batch": 512, "optimizer": "sgd", "lr": 0.4, "weight_decay": 5e-4,
                "warmup": 0.1, "padding": 4, "cutout": 8, "ema": 0.0, "limit": None, "seeds": 3},
 }
 # fmt: on
+
+
+RECIPE = {"label_smoothing": 0.0, "momentum": 0.9, "flips": "random", "evaluate_flips": False}
+"""What a preset may have besides what all have."""
 
 
 def paper_values(model: str, pretrained: bool) -> tuple[int, float]:
@@ -133,14 +142,16 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
 @click.option("--data-dir", type=click.Path(path_type=Path), default=Path("data"))
 @click.option("--size", type=click.IntRange(min=8), help="Side of the images in pixels.")
 @click.option("--limit", type=click.IntRange(min=10), help="Training images to use; a fifth as many for the test.")
-@click.option("--model", help="vit-s, vit-b, vit-l, swin-t, resnet18/34/50/101, or any of timm's names.")
+@click.option(
+    "--model", help="fast, fast-wide, vit-s, vit-b, vit-l, swin-t, resnet18/34/50/101, or any of timm's names."
+)
 @click.option("--pretrained", is_flag=True, help="Fine-tune timm's weights.")
 @click.option("--losses", default="ce,focal,rlo", help="Comma-separated.")
 @click.option("--k", "ks", default="8", help="Roots of rlo, comma-separated.")
 @click.option("--form", type=click.Choice(["bounded", "convex", "both"]), default="both")
 @click.option("--multiplier", type=Number(min=0, min_open=True), help="m of rlo; k if left out.")
 @click.option("--label-noise", type=Number(0, 1), default=0.0, help="Share of wrong labels.")
-@click.option("--label-smoothing", type=Number(0, 1), default=0.0)
+@click.option("--label-smoothing", type=Number(0, 1), help="0 if neither this nor the preset says.")
 @click.option("--epochs", type=click.IntRange(min=1))
 @click.option("--batch", type=click.IntRange(min=1), help="Images per step, all processes together.")
 @click.option("--lr", type=Number(min=0, min_open=True))
@@ -155,14 +166,16 @@ def draw(records: list[dict[str, Any]], path: Path) -> None:
 @door
 def main(preset: str, data: str, data_dir: Path, out: Path, **options: Any) -> None:
     """Train all losses with all seeds; write tables, curves and results.json."""
-    values = {**options, **PRESETS[preset], **{key: value for key, value in options.items() if value is not None}}
+    given = {key: value for key, value in options.items() if value is not None}
+    values = {**options, **RECIPE, **PRESETS[preset], **given}
     losses = parse_losses(values["losses"], values["ks"], values["form"], values["multiplier"])
     rates = _rates(values["tune_lr"])
     epochs, rate = paper_values(values["model"], values["pretrained"])
     values["epochs"], values["lr"] = values["epochs"] or epochs, values["lr"] or rate
     with world(choose_device(values["device"]).type) as here:
         device = choose_device(values["device"], here.local_rank if here.size > 1 else None)
-        runtime = Runtime(device, values["compiled"], device.type != "cpu", here)
+        channels_last = device.type != "cpu" or values["model"] in WIDTHS
+        runtime = Runtime(device, values["compiled"], channels_last, here)
         _compare({**values, "preset": preset, "data": data}, losses, rates, runtime, data_dir, out)
 
 
@@ -171,7 +184,7 @@ def _compare(
 ) -> None:
     precision = values["precision"]
     if precision == "auto":
-        precision = "bf16" if runtime.device.type == "cuda" else "fp32"
+        precision = "bf16" if runtime.device.type == "cuda" or _fast_in_bf16(values["model"]) else "fp32"
     if values["batch"] % runtime.world.size:
         raise UserError(f"--batch={values['batch']} is not divisible by the {runtime.world.size} processes")
     training, test = image_data.load(values["data"], data_dir, values["size"], values["limit"])
@@ -180,7 +193,8 @@ def _compare(
     folder = make_folder(out, "`out`")
 
     names = ("model", "pretrained", "epochs", "batch", "optimizer", "lr", "weight_decay", "warmup", "label_smoothing")
-    common = {name: values[name] for name in (*names, "padding", "cutout", "ema")}
+    names += ("padding", "cutout", "ema", "momentum", "flips", "evaluate_flips")
+    common = {name: values[name] for name in names}
     records = []
     for loss in losses:
         config = TrainConfig(loss=loss, precision=precision, seed=0, **common)
@@ -198,6 +212,12 @@ def _compare(
         write_json(folder / "results.json", {"settings": values, "provenance": where, "runs": records})
         click.echo(to_markdown(rows))
         click.echo(f"wrote {folder}/results.json, classification.csv, curves.png")
+
+
+def _fast_in_bf16(model: str) -> bool:
+    """Whether the model gains from bfloat16 on this CPU."""
+    capabilities = torch.cpu.get_capabilities()
+    return model in WIDTHS and bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))
 
 
 def _rates(text: str | None) -> list[float]:

@@ -38,7 +38,13 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides a run's result but the data."""
+    """Everything that decides a run's result but the data.
+
+    Attributes:
+        flips: "random" draws anew in every epoch whether an image is mirrored; "turns" draws it in the first epoch and
+            then mirrors and does not by turns, so that two epochs hold both of every image.
+        evaluate_flips: whether logits are the mean of those of an image and of its mirror image.
+    """
 
     loss: LossConfig
     model: str
@@ -55,6 +61,9 @@ class TrainConfig:
     ema: float
     precision: str
     seed: int
+    momentum: float = 0.9
+    flips: str = "random"
+    evaluate_flips: bool = False
 
 
 class DivergedError(UserError):
@@ -73,3 +82,8 @@ class Runtime:
     compile: bool
     channels_last: bool
     world: World = field(default_factory=World)
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """In which images and weights lie."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format

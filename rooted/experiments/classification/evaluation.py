@@ -14,8 +14,7 @@ from rooted.experiments.classification.image_data import ImageSet
 
 def normalised(x: Tensor, runtime: Runtime) -> Tensor:
     """Images uint8 to float about [-2, 2] on the device, in the model's memory layout."""
-    layout = torch.channels_last if runtime.channels_last else torch.contiguous_format
-    x = x.to(runtime.device, non_blocking=True).to(torch.float32, memory_format=layout)
+    x = x.to(runtime.device, non_blocking=True).to(torch.float32, memory_format=runtime.layout)
     return (x - 120.0) / 64.0
 
 
@@ -39,7 +38,9 @@ def evaluate(
     parts = []
     for at in range(0, len(data.y), 1000):
         with autocast(config, runtime):
-            parts.append(model(normalised(data.x[at : at + 1000], runtime)).float().cpu())
+            x = normalised(data.x[at : at + 1000], runtime)
+            out = model(x).float()
+            parts.append(((out + model(x.flip(3)).float()) / 2 if config.evaluate_flips else out).cpu())
     logits = torch.cat(parts)
     if not logits.isfinite().all():
         raise DivergedError("the logits", "are", config)

@@ -172,11 +172,22 @@ def with_label_noise(labels: Tensor, share: float, classes: int, seed: int) -> T
     return torch.where(flipped, (labels + shift) % classes, labels)
 
 
-def augmented(x: Tensor, padding: int, cutout: int) -> Tensor:
-    """Random flip, random crop after zero padding, square hole: float images (N, 3, S, S), one draw per image."""
+def flips_by_turns(count: int, epoch: int, seed: int) -> Tensor:
+    """Which of `count` images are mirrored in an epoch, bool (count): half of them at first, then by turns."""
+    first = torch.rand(count, generator=torch.Generator().manual_seed(seed)) < 0.5
+    return first ^ bool(epoch % 2)
+
+
+def augmented(x: Tensor, padding: int, cutout: int, flip: Tensor | None = None) -> Tensor:
+    """Flip, random crop after zero padding, square hole: float images (N, 3, S, S), one draw per image.
+
+    `flip` bool (N) says which are mirrored; random if left out.
+    """
     n, _, size, _ = x.shape
     device = x.device
-    x = torch.where((torch.rand(n, device=device) < 0.5)[:, None, None, None], x.flip(3), x)
+    if flip is None:
+        flip = torch.rand(n, device=device) < 0.5
+    x = torch.where(flip.to(device)[:, None, None, None], x.flip(3), x)
     if padding:
         padded = torch.nn.functional.pad(x, [padding] * 4)
         shift = torch.randint(2 * padding + 1, (2, n, 1), device=device)

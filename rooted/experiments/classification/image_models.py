@@ -5,6 +5,7 @@ import difflib
 from torch import nn
 
 from dnnlib import UserError
+from rooted.experiments.classification.fast_model import WIDTHS, FastNet
 
 # Short name: timm's name and arguments for images of that many pixels. Patches of 4 as in the paper.
 SHORT = {
@@ -26,16 +27,22 @@ def create(name: str, classes: int, size: int, pretrained: bool) -> nn.Module:
     Up to 64 pixels, ResNets get the CIFAR stem (3 x 3, no pooling), ViTs patches of 4 and Swin patches of 2; with
     `pretrained` timm's weights are fetched and the model keeps its own stem. Other names go to timm as they are.
 
+    "fast" and "fast-wide" are `FastNet`, whose first layer is still to be whitened.
+
     Raises:
         UserError: no such model, or the weights cannot be fetched.
     """
+    if name in WIDTHS:
+        if pretrained:
+            raise UserError(f"--pretrained: there are no weights of {name}; leave it out")
+        return FastNet(WIDTHS[name], classes)
     try:
         import timm
     except ImportError as error:
         raise UserError("timm is not installed; pip install 'rooted-stylegan[experiments]'") from error
     full = SHORT.get(name, name)
     if full not in timm.list_models():
-        known = dict.fromkeys([*SHORT, *timm.list_models()])  # a few names are in both
+        known = dict.fromkeys([*WIDTHS, *SHORT, *timm.list_models()])  # a few names are in both
         near = difflib.get_close_matches(name, known, n=3) or list(SHORT)
         raise UserError(f"--model={name}: unknown model; nearest: {', '.join(near)}")
     options: dict = {}

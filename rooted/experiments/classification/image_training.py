@@ -4,7 +4,7 @@ import copy
 import json
 import math
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,12 @@ from tqdm import tqdm
 from dnnlib import UserError, make_folder, write_json
 from rooted.experiments.classification.config import DivergedError, Runtime, TrainConfig
 from rooted.experiments.classification.evaluation import autocast, evaluate, loss_seconds, normalised, synchronize
-from rooted.experiments.classification.image_data import ImageSet, augmented
+from rooted.experiments.classification.fast_model import FastNet
+from rooted.experiments.classification.image_data import ImageSet, augmented, flips_by_turns
 from rooted.experiments.classification.image_models import create
 from torch_utils.checkpoint import Checkpoints
+
+WHITENED = 5000  # images whose patches set the first layer of a FastNet
 
 
 def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
@@ -89,13 +92,19 @@ class _State:
         torch.manual_seed(config.seed)
         self.config, self.runtime = config, runtime
         self.model = create(config.model, len(training.classes), training.x.shape[-1], config.pretrained)
-        layout = torch.channels_last if runtime.channels_last else torch.contiguous_format
-        self.model.to(runtime.device, memory_format=layout)
+        if isinstance(self.model, FastNet):
+            chosen = torch.randperm(len(training.y))[:WHITENED]
+            self.model.whiten(normalised(training.x[chosen], Runtime(torch.device("cpu"), False, False)))
+        self.model.to(runtime.device, memory_format=runtime.layout)
         self.averaged = copy.deepcopy(self.model).requires_grad_(False) if config.ema else None
         self.loss = config.loss.build(config.label_smoothing)
         if config.optimizer == "sgd":
             self.optimizer: torch.optim.Optimizer = torch.optim.SGD(
-                self.model.parameters(), config.lr, momentum=0.9, nesterov=True, weight_decay=config.weight_decay
+                self.model.parameters(),
+                config.lr,
+                momentum=config.momentum,
+                nesterov=True,
+                weight_decay=config.weight_decay,
             )
         else:
             kind = torch.optim.Adam if config.optimizer == "adam" else torch.optim.AdamW
@@ -113,19 +122,21 @@ class _State:
         config, runtime = self.config, self.runtime
         torch.manual_seed(1_000_000 * config.seed + 1000 * self.epoch)
         order = torch.randperm(len(data.y))
+        turns = flips_by_turns(len(order), self.epoch, config.seed) if config.flips == "turns" else None
         torch.manual_seed(1_000_000 * config.seed + 1000 * self.epoch + 1 + runtime.world.rank)
         batch = min(config.batch, len(order))
         steps, share = len(order) // batch, batch // runtime.world.size
         total, right = torch.zeros((), device=runtime.device), torch.zeros((), device=runtime.device)
         self.model.train()
         synchronize(runtime.device)
-        start = time.perf_counter()
+        start, processor = time.perf_counter(), time.process_time()
         for step in range(steps):
             at = step * batch + runtime.world.rank * share
             chosen = order[at : at + share]
             x = normalised(data.x[chosen], runtime)
             y = data.y[chosen].to(runtime.device, non_blocking=True)
-            x = augmented(x, config.padding, config.cutout)
+            x = augmented(x, config.padding, config.cutout, None if turns is None else turns[chosen])
+            x = x.contiguous(memory_format=runtime.layout)
             for group in self.optimizer.param_groups:
                 group["lr"] = learning_rate(self.epoch * steps + step, config.epochs * steps, config)
             with autocast(config, runtime):
@@ -140,13 +151,14 @@ class _State:
             total += loss.detach()
             right += (logits.argmax(1) == y).sum()
         synchronize(runtime.device)
-        seconds = time.perf_counter() - start
+        seconds, processor = time.perf_counter() - start, time.process_time() - processor
         self.epoch += 1
         if not math.isfinite(total.item()):
             raise DivergedError("the loss", "is", config)
         accuracy = right.item() / (steps * share)
         row = {"epoch": self.epoch, "train_loss": total.item() / steps, "train_accuracy": accuracy}
-        return {**row, "seconds": seconds, "images_per_second": steps * batch / seconds}
+        row |= {"seconds": seconds, "processor_seconds": processor}
+        return {**row, "images_per_second": steps * batch / seconds}
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -186,8 +198,9 @@ def _read_result(path: Path) -> dict[str, Any]:
 
 
 def _check_same(saved: dict[str, Any], config: TrainConfig, what: str) -> None:
+    defaults = {item.name: item.default for item in fields(TrainConfig)}  # of settings that earlier records lack
     for key, value in json.loads(json.dumps(asdict(config))).items():
-        if saved.get(key) != value:
+        if saved.get(key, defaults.get(key)) != value:
             raise UserError(
                 f"{what} was made with {key} {saved.get(key)}, not {value}; choose another --out or the old settings"
             )
