@@ -1,7 +1,8 @@
-r"""Make a data set for training: square images of one size in a zip or folder, with labels where wanted.
+r"""Make a data set for training: images of one size in a zip or folder, with labels where wanted.
 
 \b
   dataset_tool.py --source=photos/ --dest=photos256.zip --transform=center-crop --resolution=256x256
+  dataset_tool.py --source=photos/ --dest=photos384x256.zip --transform=center-crop --resolution=384x256
   dataset_tool.py --source=pets/ --dest=pets64.zip --labels-from=folders --transform=center-crop --resolution=64
   dataset_tool.py --source=cifar-10-python.tar.gz --dest=cifar10.zip
   dataset_tool.py --recipe=ffhq --source=thumbnails128x128 --dest=ffhq64.zip --resolution=64
@@ -9,6 +10,7 @@ r"""Make a data set for training: square images of one size in a zip or folder, 
 
 The source is a folder (searched in all sub-folders), .zip or .tar of images, an LMDB folder, CIFAR-10's
 cifar-10-python.tar.gz, MNIST's train-images-idx3-ubyte.gz, an .npz of JPEG files, or builtin:faces.
+Sizes are width x height, each 2 to 7 times a power of two, the same for both: 64x64, 384x256, 192x256.
 Images are turned upright as their EXIF data say. The result is the same, byte for byte, for the same source.
 See docs/data.md.
 """
@@ -63,19 +65,21 @@ class Options:
         "compressed) with a page of pictures; or drop them.", click.Choice(["keep", "skip", "report", "drop"]), "keep")
     outliers: bool = option(IN, "Report images that are like no other, with a page of pictures.", bool, False)
     min_size: int | None = option(
-        IN, "Leave out images (or dogs) with a shorter side.", NATURAL, unset="0; stanford-dogs: W", unit="PIXELS")
+        IN, "Leave out images (or dogs) whose shorter side is less.", NATURAL,
+        unset="0; stanford-dogs: that of --resolution", unit="PIXELS")
     workers: int = option(IN, "Threads.", COUNT, min(8, os.cpu_count() or 1), unset="CPUs", unit="THREADS")
     dest: str = option(OUT, "A .zip, or a folder, to write.", unit="PATH", required=True)
     overwrite: bool = option(OUT, "Replace an existing --dest.", bool, False)
     report: str | None = option(OUT, "Write what happened to each image as JSON.", unit="FILE")
     size: tuple[int, int] | None = option(
-        IMAGES, "Size of the images to make.", Size("square"), unset="as they are; recipes: 64x64",
-        flags=("--resolution",))
+        IMAGES, "Width x height of the images to make; one number is a square.", Size("square"),
+        unset="as they are; recipes: 64x64", flags=("--resolution",))
     width: int | None = option(IMAGES, "Width of the images to make (same as --resolution=WxH).", COUNT, unit="PIXELS")
     height: int | None = option(IMAGES, "Height of the images to make.", COUNT, unit="PIXELS")
     transform: str | None = option(
-        IMAGES, "Take the largest middle square; or the largest middle WxH, between black bars (smaller images are "
-        "left out).", click.Choice(["center-crop", "center-crop-wide"]), unset="stretch the whole image")
+        IMAGES, "Cut the largest middle part of that shape; or take all, between black bars, where the shape is "
+        "another; or make the largest middle WxH a square by black bars (smaller images are left out).",
+        click.Choice(["center-crop", "pad", "center-crop-wide"]), unset="stretch the whole image")
     resize_filter: str | None = option(
         IMAGES, "box averages areas, as the published FIDs of FFHQ need.", click.Choice(["lanczos", "box"]),
         unset="lanczos; ffhq: box")
@@ -177,12 +181,14 @@ def _settings(options: Options) -> tuple[Settings, str]:
         size = (options.width or options.height, options.height or options.width)
     if recipe is not None:
         size = size or (_RECIPE_RESOLUTION, _RECIPE_RESOLUTION)
+        if recipe == "ffhq" and size[0] != size[1]:
+            raise UserError(f"--recipe=ffhq: the faces are square, and {size[0]}x{size[1]} is not; give equal sides")
         if options.transform or options.labels_file or options.labels_from not in ("auto", "none"):
             raise UserError(
                 f"--recipe={recipe} brings crop and labels; leave --transform, --labels-from and --labels-file out"
             )
     on_error = options.on_error or _RECIPE_ON_ERROR.get(recipe, "stop")
-    least = size[0] if recipe == "stanford-dogs" else Settings.min_size
+    least = min(size) if recipe == "stanford-dogs" else Settings.min_size
     settings = Settings(
         size=size,
         transform=options.transform,

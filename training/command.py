@@ -148,9 +148,8 @@ def data_description(path: str, dataset: ImageDataset) -> str:
     if path == BUILTIN_FACES:
         return (
             f"no --data given: training on {len(dataset)} views of the 100 face photographs that come with "
-            f"scikit-image ({dataset.resolution} x {dataset.resolution}, grey)"
+            f"scikit-image ({dataset.size_text}, grey)"
         )
     labels = f", {dataset.label_dim} classes" if dataset.label_dim else ""
     kind = {1: "grey", 3: "RGB", 4: "RGBA"}.get(dataset.num_channels, f"{dataset.num_channels} channels")
-    size = f"{dataset.resolution} x {dataset.resolution}"
-    return f"training on {len(dataset)} images of {Path(path).name} ({size}, {kind}{labels})"
+    return f"training on {len(dataset)} images of {Path(path).name} ({dataset.size_text}, {kind}{labels})"

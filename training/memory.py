@@ -38,13 +38,13 @@ def estimate(config: TrainingConfig, parameters: int) -> MemoryEstimate:
     """Estimate for one process of the run; `parameters` is the number of parameters of G and D together."""
     element = 4 if config.precision.dtype == "float32" else 2
     per_image = 0.0
-    resolution = config.G_kwargs.img_resolution
-    size = resolution
-    while size >= 4:
-        reduced = config.precision.dtype != "float32" and size << config.precision.num_fp16_res > resolution
-        width = config.G_kwargs.channels(size) + config.D_kwargs.channels(size)
-        per_image += 2 * width * size * size * (element if reduced else 4)
-        size //= 2
+    highest = resolution = config.G_kwargs.img_resolution
+    while resolution >= 4:
+        reduced = config.precision.dtype != "float32" and resolution << config.precision.num_fp16_res > highest
+        channels = config.G_kwargs.channels(resolution) + config.D_kwargs.channels(resolution)
+        height, width = config.G_kwargs.size(resolution)
+        per_image += 2 * channels * height * width * (element if reduced else 4)
+        resolution //= 2
     # Weights, gradients, both Adam moments and the average of the generator: about 5 copies.
     fixed = parameters * 4 * 5 + _BASE_BYTES.get(config.device, 1e9)
     return MemoryEstimate(fixed, per_image * _COPIES_PER_LAYER)

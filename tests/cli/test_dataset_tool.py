@@ -94,7 +94,38 @@ def test_the_references_flags(photos, tmp_path):
 
 def test_stretching_is_said(photos, tmp_path):
     output = run("--source", photos, "--dest", tmp_path / "a.zip", "--resolution=16")
-    assert "stretched to a square (--transform=center-crop would crop): 8: cat/0.png, cat/2.png" in output
+    assert "stretched to 16 x 16 (--transform=center-crop would crop, --transform=pad add bars): 8: cat/0.png" in output
+
+
+@pytest.mark.parametrize(("size", "inner"), [("48x32", (36, 32)), ("32x48", (32, 29))])
+def test_images_that_are_not_square(tmp_path, size, inner):
+    width, height = map(int, size.split("x"))
+    put(tmp_path / "photos" / "a.png", picture((40, 36)))
+    options = ["--source", tmp_path / "photos", f"--resolution={size}"]
+    for transform in ("center-crop", "pad"):
+        output = run(*options, f"--transform={transform}", "--dest", tmp_path / f"{transform}.zip")
+        assert f"1 images of {width} x {height}, RGB" in output
+        assert "networks can have" not in output
+    scale = min(40 / width, 36 / height)
+    left, top = (40 - round(width * scale)) // 2, (36 - round(height * scale)) // 2
+    part = picture((40, 36)).crop((left, top, left + round(width * scale), top + round(height * scale)))
+    expected = np.asarray(part.resize((width, height), Image.Resampling.LANCZOS)).transpose(2, 0, 1)
+    assert (ImageDataset(tmp_path / "center-crop.zip").image(0) == expected).all()
+    padded = ImageDataset(tmp_path / "pad.zip").image(0).transpose(1, 2, 0)
+    left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
+    expected = np.zeros_like(padded)
+    expected[top : top + inner[1], left : left + inner[0]] = picture((40, 36)).resize(inner, Image.Resampling.LANCZOS)
+    assert (padded == expected).all()
+
+
+@pytest.mark.parametrize(("transform", "word"), [("center-crop", "cropped"), ("pad", "padded")])
+@pytest.mark.parametrize(("options", "made"), [([], "48 x 40"), (["--resolution=40x23"], "40 x 24")])
+def test_shapes_that_networks_cannot_have_are_brought_to_the_nearest(photos, tmp_path, transform, word, options, made):
+    dest = tmp_path / "a.zip"
+    output = run("--source", photos, "--dest", dest, f"--transform={transform}", *options)
+    assert f"{word} to {made}, the nearest that networks can have: 8: cat/0.png" in output
+    assert ImageDataset(dest).size_text == made
+    assert ImageDataset(dest).meta["resize_filter"] == "lanczos"
 
 
 def test_labels_from_folders(photos, tmp_path):
@@ -356,12 +387,13 @@ def test_help_and_errors_of_the_command_itself(tmp_path):
 @pytest.mark.parametrize(
     ("pattern", "options"),
     [
-        ("not square", ["--resolution=32x16"]),
-        ("not square", ["--width=16", "--height=32", "--transform=center-crop-wide"]),
-        ("must be a power of two", ["--resolution=48"]),
-        ("--transform=center-crop needs a size", ["--transform=center-crop"]),
+        ("--resolution=50x40: width and height must be 2 to 7 times", ["--resolution=50x40"]),
+        ("the nearest is 48x48, or", ["--resolution=50"]),
+        ("fills up a smaller height", ["--width=16", "--height=32", "--transform=center-crop-wide"]),
+        ("center-crop-wide needs a size", ["--transform=center-crop-wide"]),
+        ("the faces are square, and 48x32 is not", ["--recipe=ffhq", "--resolution=48x32"]),
         ("give one of them", ["--resolution=32", "--width=32"]),
-        ("the images are 40 x 36, but training needs a square power of two", []),
+        ("the images are 40 x 36, but width and height must be", []),
         ("leave --transform", ["--recipe=ffhq", "--transform=center-crop"]),
         ("--margin belongs to", ["--margin=0.2"]),
         ("--recipe=stanford-dogs: there is no Images", ["--recipe=stanford-dogs"]),

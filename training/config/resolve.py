@@ -1,6 +1,7 @@
 """From options to a `TrainingConfig`: what was given, then the preset, the base configuration and the defaults."""
 
 import dataclasses
+import math
 import os
 from importlib.util import find_spec
 
@@ -53,7 +54,7 @@ def resolve(given: TrainingOptions, gpus: int) -> tuple[TrainingConfig, ImageDat
     options = DatasetOptions(**set_by(DatasetOptions, chosen), path=data_path(chosen.data))
     dataset = open_dataset(options)
     base = base_config(chosen.cfg, dataset.resolution, gpus)
-    chosen = _filled_from(base, chosen, dataset.resolution, gpus)
+    chosen = _filled_from(base, chosen, dataset, gpus)
     G, D = _networks(chosen, given, base, dataset)
     device = choose_device(chosen.device).type
     config = TrainingConfig(
@@ -176,10 +177,10 @@ def open_dataset(options: DatasetOptions) -> ImageDataset:
         UserError: there are no such images, or they are too small to train on.
     """
     with renamed(path="data", use_labels="cond", max_size="subset", random_seed="seed"):
-        dataset = ImageDataset(**{**vars(options), "resolution": None})
-    if dataset.resolution < 16:
+        dataset = ImageDataset(**{name: value for name, value in vars(options).items() if name != "resolution"})
+    if min(dataset.image_shape[1:]) < 16:
         raise UserError(
-            f"`data`: images of {dataset.resolution} pixels are too small; 16 is the least, "
+            f"`data`: images of {dataset.size_text} pixels are too small; 16 is the least, "
             "enlarge them with dataset_tool.py"
         )
     return dataset
@@ -190,7 +191,7 @@ def data_path(data: str | None) -> str:
     return BUILTIN_FACES if not data or data == BUILTIN_FACES else os.path.abspath(data)
 
 
-def _filled_from(base: BaseConfig, chosen: TrainingOptions, resolution: int, gpus: int) -> TrainingOptions:
+def _filled_from(base: BaseConfig, chosen: TrainingOptions, dataset: ImageDataset, gpus: int) -> TrainingOptions:
     """The options with the base configuration's values in place of those that neither user nor preset chose."""
     is_auto = chosen.cfg == "auto"
     batch = base.batch if chosen.batch is None else chosen.batch
@@ -211,7 +212,7 @@ def _filled_from(base: BaseConfig, chosen: TrainingOptions, resolution: int, gpu
         glr=base.lr,
         dlr=base.lr,
         # The auto rules hold for the batch that is actually used.
-        gamma=recommended_gamma(resolution, batch) if is_auto else base.gamma,
+        gamma=recommended_gamma(math.prod(dataset.image_shape[1:]), batch) if is_auto else base.gamma,
         ema_kimg=batch * 10 / 32 if is_auto else base.ema_kimg,
         pl_weight=base.pl_weight,
         style_mixing=base.style_mixing_prob,
@@ -233,6 +234,7 @@ def _networks(
         )
     shared = {
         "img_resolution": dataset.resolution,
+        "base_size": dataset.base_size,
         "img_channels": dataset.num_channels,
         "c_dim": dataset.label_dim,
         "channel_base": chosen.cbase,
@@ -244,7 +246,7 @@ def _networks(
     if given.freezed is not None and given.freezed > most:
         raise UserError(
             f"`freezed`={given.freezed}: D has {most} layers that can be frozen at "
-            f"{dataset.resolution} x {dataset.resolution}; give {most} at most"
+            f"{dataset.size_text}; give {most} at most"
         )
     # The number of a preset is meant for larger images.
     return G, dataclasses.replace(D, freeze_layers=min(chosen.freezed, most))

@@ -15,6 +15,7 @@ import torch
 from dnnlib import UserError
 from training.dataset.images import ArrayImages
 from training.dataset.source import ArraySource, FileSource, open_source
+from training.networks.config import nominal_resolution
 
 Indices = Sequence[int] | np.ndarray | torch.Tensor
 
@@ -23,7 +24,7 @@ _DECODE_THREADS = 8
 
 
 class ImageDataset:
-    """Square uint8 images of one size, with or without labels, from a folder, a `.zip` or the built-in faces.
+    """Uint8 images of one size, with or without labels, from a folder, a `.zip` or the built-in faces.
 
     With `xflip` the second half of the images is the first half mirrored. Labels come from a `dataset.json` at the
     top of the folder or zip (see `DatasetJson`). Objects are safe for threads and can be sent to other processes.
@@ -31,7 +32,7 @@ class ImageDataset:
     Args:
         path: folder, `.zip` file, or "builtin:faces" (or None): 100 grey faces of 32 x 32 pixels; or what
             `open_source` opened before.
-        resolution: expected side length in pixels; None accepts what is there.
+        resolution: expected side in pixels, or height and width; None accepts what is there.
         use_labels: read labels; it is an error if there are none. (What is open already knows its labels.)
         max_size: use a random subset of that many images, drawn by `random_seed` before mirroring, in the files' order.
         xflip: add a mirrored copy of every image.
@@ -40,8 +41,10 @@ class ImageDataset:
             memory up to 1 GiB of pixels that take no more than a quarter of the free memory.
 
     Attributes:
-        path, name (for run directories: the file's stem), resolution, num_channels, image_shape (C, H, W),
-        label_dim (0 without labels), has_labels, class_names (list of str or None),
+        path, name (for run directories: the file's stem), num_channels, image_shape (C, H, W),
+        resolution (the side of square images; of others what their networks call so, see `base_size`),
+        base_size (height and width before all doublings, (4, 4) for squares of a power of two),
+        size_text ("width x height"), label_dim (0 without labels), has_labels, class_names (list of str or None),
         meta (dict: `dataset.json` without labels and classes).
 
     Raises:
@@ -52,7 +55,7 @@ class ImageDataset:
         self,
         path: str | os.PathLike | FileSource | ArraySource | None,
         *,
-        resolution: int | None = None,
+        resolution: int | tuple[int, int] | None = None,
         use_labels: bool = False,
         max_size: int | None = None,
         xflip: bool = False,
@@ -67,14 +70,16 @@ class ImageDataset:
         self._source, self._chosen = source, chosen
         self._images, self._labels, self._xflip = source.choose(chosen), source.labels[chosen], xflip
         self.image_shape = self._images.shape
-        self.num_channels, _, self.resolution = self.image_shape
+        self.num_channels, height, width = self.image_shape
+        self.resolution, self.base_size = nominal_resolution(height, width)
+        self.size_text = f"{width} x {height}"
         self.label_dim = self._labels.shape[1]
         self.has_labels = self.label_dim > 0
-        if resolution is not None and resolution != self.resolution:
+        rows, columns = resolution if isinstance(resolution, tuple) else (resolution, resolution)
+        if resolution is not None and (rows, columns) != (height, width):
             raise UserError(
-                f"{self.path} has images of {self.resolution} x {self.resolution}, "
-                f"but {resolution} x {resolution} is asked for; "
-                f"resize them with dataset_tool.py --resolution={resolution}x{resolution}"
+                f"{self.path} has images of {self.size_text}, but {columns} x {rows} is asked for; "
+                f"resize them with dataset_tool.py --resolution={columns}x{rows}"
             )
         self._cache = cache
         self._keep = (
@@ -98,7 +103,7 @@ class ImageDataset:
         """Make a data set from images in memory.
 
         Args:
-            images: uint8 [N, C, H, W], square, a power of two wide.
+            images: uint8 [N, C, H, W]; both sides are 2 to 7 times a power of two, the same for both.
             labels: None, class numbers [N] or vectors [N, label_dim].
             name: what to call it in run directories and messages.
             classes: the classes' names.

@@ -11,9 +11,13 @@ import numpy as np
 from dnnlib import UserError
 from torch_utils.media.pictures import DECODE_ERRORS, check_pixels, open_picture, why_unreadable
 from training.dataset.files import FolderFiles, ZipFiles
+from training.networks.config import nearest_size, nominal_resolution
 
 MODES = {"L": 1, "RGB": 3, "RGBA": 4}
 """PIL modes that training reads, with their channel counts."""
+
+WHAT_FITS = "width and height must be 2 to 7 times a power of two, the same for both"
+"""What is said where networks cannot have images of a size."""
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_MODES = {0: "L", 2: "RGB", 6: "RGBA"}
@@ -31,7 +35,7 @@ class FileImages:
     """Selected image files of a folder or zip; all headers are read at construction.
 
     Raises:
-        UserError: images of different size or mode, not square, not a power of two, or unreadable.
+        UserError: images of different size or mode, of a size that networks cannot have, or unreadable.
     """
 
     def __init__(self, files: FolderFiles | ZipFiles, names: list[str]):
@@ -40,7 +44,7 @@ class FileImages:
         first = self._header(0)
         check_mode(first.mode, self.label(0))
         self.shape = (MODES[first.mode], first.height, first.width)
-        check_square(self.shape, self.label(0))
+        check_size(self.shape, self.label(0))
         for i in range(1, len(names)):
             self._check_alike(i, self._header(i), first)
 
@@ -123,15 +127,15 @@ def check_mode(mode: str, label: str) -> None:
         )
 
 
-def check_square(shape: tuple[int, int, int], label: str) -> None:
-    """Raise UserError unless an image of `shape` (C, H, W) is square and a power of two wide."""
+def check_size(shape: tuple[int, int, int], label: str) -> None:
+    """Raise UserError unless networks can have images of `shape` (C, H, W)."""
     _, height, width = shape
-    power = 1 << max(0, (min(width, height)).bit_length() - 1)
-    remedy = f"make square images with dataset_tool.py --transform=center-crop --resolution={power}x{power}"
-    if width != height:
-        raise UserError(f"{label} is {width} x {height}, not square; {remedy}")
-    if power != width:
-        raise UserError(f"{label} is {width} x {height}, not a power of two; {remedy}")
+    if nominal_resolution(height, width) is None:
+        rows, columns = nearest_size(height, width)
+        raise UserError(
+            f"{label} is {width} x {height}, but {WHAT_FITS}; the nearest are made with dataset_tool.py "
+            f"--transform=center-crop --resolution={columns}x{rows}"
+        )
 
 
 @contextlib.contextmanager

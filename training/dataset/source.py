@@ -10,7 +10,7 @@ import numpy as np
 from dnnlib import UserError
 from training.dataset.builtin_faces import BUILTIN_FACES, builtin_faces
 from training.dataset.files import DATASET_JSON, FolderFiles, ZipFiles, image_names, open_files
-from training.dataset.images import ArrayImages, FileImages, check_square
+from training.dataset.images import ArrayImages, FileImages, check_size
 from training.dataset.labels import MOST_JSON_BYTES, DatasetJson, MissingLabels, class_names_of, label_rows
 
 
@@ -63,7 +63,7 @@ class FileSource:
 
 
 class ArraySource:
-    """Images in memory: uint8 [N, C, H, W], square, a power of two wide; attributes as of `FileSource`."""
+    """Images in memory: uint8 [N, C, H, W] of a size that networks can have; attributes as of `FileSource`."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class ArraySource:
     ) -> None:
         if images.dtype != np.uint8 or images.ndim != 4 or len(images) == 0:
             raise UserError(f"{name}: images must be uint8 [N, C, H, W] with N >= 1, not {images.dtype} {images.shape}")
-        check_square(images.shape[1:], name)
+        check_size(images.shape[1:], name)
         self.path, self.name = path or name, name
         self._images = images
         self.labels = label_rows(labels, len(images), name)

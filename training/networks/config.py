@@ -1,6 +1,7 @@
 """What defines the two networks: their sizes and nothing about how they are run or trained."""
 
 import dataclasses
+import itertools
 import math
 from typing import Any
 
@@ -8,6 +9,7 @@ from dnnlib import UserError
 
 ARCHITECTURES = ("resnet", "orig", "skip")
 SMALLEST_SIDES = range(2, 8)
+_SHAPE_COUNTS = 4
 
 
 def nominal_resolution(height: int, width: int) -> tuple[int, tuple[int, int]] | None:
@@ -27,6 +29,23 @@ def nominal_resolution(height: int, width: int) -> tuple[int, tuple[int, int]] |
         if exact and all(side in SMALLEST_SIDES for side in base):
             found.append((abs(math.log(base[0] * base[1] / 16)), 4 << doublings, base))
     return min(found)[1:] if found else None
+
+
+def nearest_size(height: int, width: int) -> tuple[int, int]:
+    """The height and width that networks can have nearest to these; shape counts four times as much as size.
+
+    Example:
+        >>> nearest_size(480, 640), nearest_size(1080, 1920), nearest_size(50, 50)
+        ((384, 512), (1024, 1792), (48, 48))
+    """
+
+    def distance(size: tuple[int, int]) -> float:
+        up, across = math.log(size[0] / height), math.log(size[1] / width)
+        return _SHAPE_COUNTS * abs(across - up) + abs(across + up) / 2
+
+    doublings = range(1, max(height, width).bit_length() + 1)
+    sides = itertools.product(SMALLEST_SIDES, SMALLEST_SIDES)
+    return min(((h << n, w << n) for h, w in sides for n in doublings), key=distance)
 
 
 @dataclasses.dataclass(frozen=True)

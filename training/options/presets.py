@@ -44,9 +44,9 @@ CFGS: dict[str, BaseConfig] = {
 # fmt: on
 
 
-def recommended_gamma(resolution: int, batch: int) -> float:
-    """The R1 weight of the `auto` configuration: 0.0002 * resolution^2 / batch (Karras et al. 2020a)."""
-    return 0.0002 * resolution**2 / batch
+def recommended_gamma(pixels: int, batch: int) -> float:
+    """The R1 weight of the `auto` configuration: 0.0002 * pixels of an image / batch (Karras et al. 2020a)."""
+    return 0.0002 * pixels / batch
 
 
 def auto_config(resolution: int, gpus: int) -> BaseConfig:
@@ -60,7 +60,7 @@ def auto_config(resolution: int, gpus: int) -> BaseConfig:
         mbstd=min(batch // gpus, 4),
         fmaps=1.0 if resolution >= 512 else 0.5,
         lr=0.002 if resolution >= 1024 else 0.0025,
-        gamma=recommended_gamma(resolution, batch),
+        gamma=recommended_gamma(resolution**2, batch),
         ema_kimg=batch * 10 / 32,
         ema_rampup=0.05,
         mapping_layers=2,

@@ -18,7 +18,7 @@ class Grids:
     def __init__(self, config: TrainingConfig, run: RunDir, dataset: ImageDataset, device: torch.device) -> None:
         self._run, self._dataset, self._device = run, dataset, device
         self._batch = config.batch_gpu
-        self._columns, rows = config.grid or grid_size(dataset.resolution)
+        self._columns, rows = config.grid or grid_size(*dataset.image_shape[1:])
         count = self._columns * rows
         generator = torch.Generator().manual_seed(config.random_seed)
         self._z = torch.randn(count, config.G_kwargs.z_dim, generator=generator)
@@ -40,9 +40,9 @@ class Grids:
         save_image(self._run.path / name, make_grid(torch.cat(parts), self._columns))
 
 
-def grid_size(resolution: int) -> tuple[int, int]:
+def grid_size(height: int, width: int) -> tuple[int, int]:
     """Columns and rows that fill about 1920 x 1080 pixels: 4 to 20 by 2 to 10 images."""
-    return int(np.clip(1920 // resolution, 4, 20)), int(np.clip(1080 // resolution, 2, 10))
+    return int(np.clip(1920 // width, 4, 20)), int(np.clip(1080 // height, 2, 10))
 
 
 def grid_indices(dataset: ImageDataset, columns: int, rows: int) -> np.ndarray:

@@ -53,7 +53,8 @@ def _check_sizes(name: str, config: Mapping[str, Any], where: str) -> None:
         is_clamp = key == "conv_clamp" and fits(value, float) and abs(value) <= _LARGEST_CLAMP
         is_absent = key in ("conv_clamp", "cmap_dim") and value is None
         is_name = key == "architecture" and type(value) is str
-        if not (is_size or is_clamp or is_absent or is_name):
+        is_shape = key == "base_size" and fits(value, tuple[int, int])
+        if not (is_size or is_clamp or is_absent or is_name or is_shape):
             raise UserError(f"{where}: {name} has {key}={str(value)[:40]!r}, which no StyleGAN2 network has")
 
 

@@ -141,15 +141,17 @@ def test_an_unsupported_first_image(tmp_path):
     refused("mode LA", tmp_path)
 
 
-@pytest.mark.parametrize("size", [(16, 32), (32, 16)])
-def test_not_square(tmp_path, size):
+@pytest.mark.parametrize(("size", "near"), [((50, 50), "48x48"), ((100, 75), "128x96"), ((16, 128), "32x112")])
+def test_sizes_that_networks_cannot_have(tmp_path, size, near):
     (tmp_path / "0.png").write_bytes(png(size))
-    refused(rf"0\.png is {size[0]} x {size[1]}, not square; .*--resolution=16x16", tmp_path)
+    refused(rf"0\.png is {size[0]} x {size[1]}, but .*, the same for both; .*--resolution={near}", tmp_path)
 
 
-def test_not_a_power_of_two(tmp_path):
-    (tmp_path / "0.png").write_bytes(png((48, 48)))
-    refused(r"0\.png is 48 x 48, not a power of two; .*--resolution=32x32", tmp_path)
+def test_another_shape_than_asked_for(tmp_path):
+    (tmp_path / "0.png").write_bytes(png((48, 32)))
+    assert ImageDataset(tmp_path, resolution=(32, 48)).image_shape == (3, 32, 48)
+    for wanted in (32, (48, 32)):
+        refused("48 x 32, but 32 x .* is asked for; .*--resolution=32x", tmp_path, resolution=wanted)
 
 
 def test_another_resolution_than_asked_for(tmp_path):
@@ -268,8 +270,8 @@ def test_too_few_class_names(tmp_path):
         (np.zeros((2, 3, 16, 16), np.float32), None, "uint8"),
         (np.zeros((3, 16, 16), np.uint8), None, "uint8"),
         (np.zeros((0, 3, 16, 16), np.uint8), None, "uint8"),
-        (np.zeros((2, 3, 16, 8), np.uint8), None, "not square"),
-        (np.zeros((2, 3, 12, 12), np.uint8), None, "not a power of two"),
+        (np.zeros((2, 3, 80, 8), np.uint8), None, "8 x 80, but"),
+        (np.zeros((2, 3, 18, 18), np.uint8), None, "18 x 18, but"),
         (np.zeros((2, 3, 16, 16), np.uint8), [0], "1 labels for 2 images"),
         (np.zeros((2, 3, 16, 16), np.uint8), [0, -1], "class numbers"),
         (np.zeros((2, 3, 16, 16), np.uint8), [0.5, 1], "class numbers"),

@@ -185,6 +185,17 @@ def test_from_arrays(tmp_path):
     assert (ImageDataset.from_arrays(arrays, vectors).labels(range(6)).numpy() == vectors).all()
 
 
+@pytest.mark.parametrize(
+    ("size", "resolution", "base_size"),
+    [((64, 64), 64, (4, 4)), ((96, 64), 64, (4, 6)), ((48, 64), 64, (4, 3)), ((48, 48), 64, (3, 3))],
+)
+def test_the_networks_of_a_shape(size, resolution, base_size):
+    images = np.random.RandomState(0).randint(0, 256, (3, 1, size[1], size[0]), np.uint8)
+    ds = ImageDataset.from_arrays(images, xflip=True)
+    assert (ds.resolution, ds.base_size, ds.size_text) == (resolution, base_size, f"{size[0]} x {size[1]}")
+    assert (ds.images([1, 4]).numpy() == [images[1], images[1, :, :, ::-1]]).all()
+
+
 def test_builtin_faces():
     ds = ImageDataset("builtin:faces", resolution=32)
     assert (len(ds), ds.image_shape, ds.name) == (100, (1, 32, 32), "builtin-faces")

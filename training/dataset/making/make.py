@@ -104,14 +104,15 @@ def summarise(dest: str | os.PathLike) -> tuple[dict, list[str]]:
         "dest": str(dest),
         "images": len(plain),
         "resolution": plain.resolution,
+        "width": plain.image_shape[2],
+        "height": plain.image_shape[1],
         "channels": plain.num_channels,
         "label_dim": labelled.label_dim if labelled else 0,
         "bytes": size,
         "content_hash": plain.content_hash(),
     }
     lines = [
-        f"made {dest}: {len(plain)} images of {plain.resolution} x {plain.resolution}, {channels}, {labels}, "
-        f"{size / 1e6:.1f} MB",
+        f"made {dest}: {len(plain)} images of {plain.size_text}, {channels}, {labels}, {size / 1e6:.1f} MB",
         f"content hash: {facts['content_hash']}",
     ]
     if labelled:
@@ -167,7 +168,7 @@ def _meta(settings: Settings, recipe: str | None) -> dict:
         "made_by": f"{TOOL} (Pillow {PIL.__version__})",
         "recipe": recipe,
         "transform": settings.transform,
-        "resize_filter": settings.resize_filter if settings.size else None,
+        "resize_filter": settings.resize_filter if settings.size or settings.transform else None,
     }
     if recipe == "stanford-dogs":
         meta["margin"] = settings.margin

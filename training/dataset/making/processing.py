@@ -1,4 +1,4 @@
-"""One item of a source becomes one square PNG."""
+"""One item of a source becomes one PNG of the wanted size."""
 
 import hashlib
 import io
@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from PIL import Image
 
 from dnnlib import UserError
-from training.dataset.images import MODES
+from training.dataset.images import MODES, WHAT_FITS
 from training.dataset.making import transforms
 from training.dataset.making.source import Item, Problem
+from training.networks.config import nearest_size, nominal_resolution
 
 _SURVEYED = 1000
 
@@ -22,7 +23,8 @@ class Settings:
 
     Attributes:
         size: (width, height) to resize to; None keeps the size, which must then be the same for all.
-        transform: None (the whole image, stretched if its shape differs), "center-crop" or "center-crop-wide".
+        transform: None (the whole image, stretched if its shape differs), "center-crop", "pad" or "center-crop-wide".
+            The first two bring every image to `size`, or the nearest that networks can have.
         resize_filter: "lanczos" or "box" (area average).
         mode: L, RGB or RGBA; None takes the source's most frequent one.
         convert: fix what can be fixed (other modes, other sizes) instead of raising Problem.
@@ -39,19 +41,27 @@ class Settings:
     margin: float = 0.1
 
     def __post_init__(self):
-        if self.transform is not None and self.size is None:
-            raise UserError(f"`transform`={self.transform} needs a size; give `size`, for example `size`=64x64")
+        if self.transform == "center-crop-wide":
+            self._check_wide()
+        elif self.transform is None and self.size is not None:
+            width, height = self.size
+            if nominal_resolution(height, width) is None:
+                raise UserError(
+                    f"`size`={width}x{height}: {WHAT_FITS}; the nearest is {_x(_nearest(self.size))}, or let "
+                    "`transform`=center-crop or pad bring all images to it"
+                )
+
+    def _check_wide(self) -> None:
         if self.size is None:
-            return
+            raise UserError("`transform`=center-crop-wide needs a size; give `size`, for example `size`=64x48")
         width, height = self.size
-        wide = self.transform == "center-crop-wide"
-        if width != height and not (wide and height < width):
+        if height > width:
             raise UserError(
-                f"`size`={width}x{height} is not square; give equal sides "
-                "(only `transform`=center-crop-wide takes a smaller height, and fills up with black)"
+                f"`size`={width}x{height}: `transform`=center-crop-wide fills up a smaller height with black bars; "
+                "give width before height, or `transform`=center-crop or pad"
             )
-        if width < 4 or width & (width - 1):
-            raise UserError(f"`size`={width}x{height}: the width must be a power of two such as 64, 128 or 256")
+        if nominal_resolution(width, width) is None:
+            raise UserError(f"`size`={width}x{height}: the width must be one such as 64, 128 or 256")
 
 
 @dataclass(frozen=True)
@@ -65,20 +75,21 @@ class Picture:
 
 @dataclass(frozen=True)
 class Target:
-    """The one mode and, without --resolution, the one size (width, height) that all images are to have."""
+    """The one mode and the one size (width, height) that all images are to have; whether that is near the wanted."""
 
     mode: str
-    size: tuple[int, int] | None
+    size: tuple[int, int]
+    nearest: bool = False
 
 
 def choose_target(items: Sequence[Item], settings: Settings) -> Target:
     """Take mode and size from the settings or, where these leave them open, the most frequent ones among 1000 headers.
 
     Raises:
-        UserError: no image can be read, or the size is not a square power of two.
+        UserError: no image can be read, or networks cannot have the size, and nothing is to be cropped or padded.
     """
     if settings.mode is not None and settings.size is not None:
-        return Target(settings.mode, None)
+        return _target(settings.mode, settings.size, settings)
     modes, sizes = Counter(), Counter()
     for item in items[:: max(1, len(items) // _SURVEYED)]:
         try:
@@ -90,16 +101,30 @@ def choose_target(items: Sequence[Item], settings: Settings) -> Target:
     if not modes:
         raise UserError(f"`source`: none of the images can be read (the first is {items[0].name}); check the source")
     mode = settings.mode or modes.most_common(1)[0][0]
-    if settings.size is not None:
-        return Target(mode, None)
-    (width, height), _ = sizes.most_common(1)[0]
-    if width != height or width & (width - 1):
-        side = 1 << (min(width, height).bit_length() - 1)
+    size = settings.size or sizes.most_common(1)[0][0]
+    return _target(mode, size, settings)
+
+
+def _target(mode: str, wanted: tuple[int, int], settings: Settings) -> Target:
+    width, height = wanted
+    if settings.transform == "center-crop-wide" or nominal_resolution(height, width) is not None:
+        return Target(mode, wanted)
+    size = _nearest(wanted)
+    if settings.transform is None:
         raise UserError(
-            f"`source`: the images are {width} x {height}, but training needs a square power of two; "
-            f"give `transform`=center-crop `size`={side}x{side}"
+            f"`source`: the images are {width} x {height}, but {WHAT_FITS}; "
+            f"give `size`={_x(size)} with `transform`=center-crop, or pad to keep all of them"
         )
-    return Target(mode, (width, height))
+    return Target(mode, size, nearest=True)
+
+
+def _nearest(size: tuple[int, int]) -> tuple[int, int]:
+    height, width = nearest_size(size[1], size[0])
+    return width, height
+
+
+def _x(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"
 
 
 def process(item: Item, settings: Settings, target: Target) -> Picture:
@@ -110,7 +135,7 @@ def process(item: Item, settings: Settings, target: Target) -> Picture:
             "other size", f"{image.width} x {image.height}, not {item.size[0]} x {item.size[1]} as it should be"
         )
     if item.box is not None:
-        image = image.crop(transforms.square_around(item.box, image.size, settings.margin))
+        image = image.crop(transforms.part_around(item.box, image.size, settings.margin, target.size))
     image = transforms.upright(image)
     if min(image.size) < settings.min_size:
         raise Problem(transforms.TOO_SMALL, f"{image.width} x {image.height}")
@@ -129,23 +154,31 @@ def process(item: Item, settings: Settings, target: Target) -> Picture:
 
 
 def _fit(image: Image.Image, settings: Settings, target: Target, changes: list[str]) -> Image.Image:
-    size = settings.size
-    if settings.transform == "center-crop-wide":
+    size, transform = target.size, settings.transform
+    to_size = f"to {size[0]} x {size[1]}"
+    if target.nearest:
+        changes.append(f"{'padded' if transform == 'pad' else 'cropped'} {to_size}, the nearest that networks can have")
+    if transform == "center-crop-wide":
         return transforms.center_crop_wide(image, size, settings.resize_filter)
-    if settings.transform == "center-crop":
-        image = transforms.center_crop(image)
-    if size is None:
-        size = target.size
-        if image.size != size:
-            if not settings.convert:
-                raise Problem("other size", f"{image.width} x {image.height}, not {size[0]} x {size[1]}")
-            changes.append(f"center-cropped and resized to {size[0]} x {size[1]}")
-            image = transforms.center_crop(image)
-    elif image.width != image.height:
-        changes.append("stretched to a square (`transform`=center-crop would crop)")
-    if image.width < size[0] or image.height < size[1]:
-        changes.append(f"enlarged to {size[0]} x {size[1]} (`min_size`={size[0]} would leave such images out)")
+    if transform == "center-crop":
+        image = transforms.center_crop(image, size)
+    elif transform is None and settings.size is None and image.size != size:
+        if not settings.convert:
+            raise Problem("other size", f"{image.width} x {image.height}, not {size[0]} x {size[1]}")
+        changes.append(f"center-cropped and resized {to_size}")
+        image = transforms.center_crop(image, size)
+    elif transform is None and abs(image.width * size[1] - image.height * size[0]) >= max(size):
+        changes.append(f"stretched {to_size} (`transform`=center-crop would crop, `transform`=pad add bars)")
+    if _is_enlarged(image, size, transform):
+        changes.append(f"enlarged {to_size} (`min_size`={min(size)} would leave such images out)")
+    if transform == "pad":
+        return transforms.pad(image, size, settings.resize_filter)
     return transforms.resize(image, size, settings.resize_filter)
+
+
+def _is_enlarged(image: Image.Image, size: tuple[int, int], transform: str | None) -> bool:
+    smaller = image.width < size[0], image.height < size[1]
+    return all(smaller) if transform == "pad" else any(smaller)
 
 
 def _nearest_mode(image: Image.Image) -> str:

@@ -1,4 +1,4 @@
-"""Cropping and resizing: what turns a picture of any shape into a square one of the wanted size."""
+"""Cropping, padding and resizing: what turns a picture of any shape into one of the wanted shape and size."""
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -51,11 +51,27 @@ def _coverage(old: int, new: int) -> np.ndarray:
     return np.maximum(overlap, 0) / (old / new)
 
 
-def center_crop(image: Image.Image) -> Image.Image:
-    """Return the largest square in the middle."""
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    return image if image.width == image.height else image.crop((left, top, left + side, top + side))
+def center_crop(image: Image.Image, shape: tuple[int, int]) -> Image.Image:
+    """Return the largest middle part that is as wide and high as `shape` (width, height), times some number."""
+    scale = min(image.width / shape[0], image.height / shape[1])
+    width, height = (max(1, round(side * scale)) for side in shape)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image if image.size == (width, height) else image.crop((left, top, left + width, top + height))
+
+
+def pad(image: Image.Image, size: tuple[int, int], resize_filter: str) -> Image.Image:
+    """Return the whole image, resized into the middle of `size` (width, height); bars are black, or transparent."""
+    scale = min(size[0] / image.width, size[1] / image.height)
+    inner = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return _in_the_middle(resize(image, inner, resize_filter), size)
+
+
+def _in_the_middle(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    if image.size == size:
+        return image
+    result = Image.new(image.mode, size)
+    result.paste(image, ((size[0] - image.width) // 2, (size[1] - image.height) // 2))
+    return result
 
 
 def center_crop_wide(image: Image.Image, size: tuple[int, int], resize_filter: str) -> Image.Image:
@@ -65,30 +81,26 @@ def center_crop_wide(image: Image.Image, size: tuple[int, int], resize_filter: s
         Problem: the image is smaller than `size`.
     """
     width, height = size
-    scale = min(image.width / width, image.height / height)
-    if scale < 1:
+    if image.width < width or image.height < height:
         raise Problem(TOO_SMALL, f"{image.width} x {image.height} cannot give {width} x {height}")
-    crop_width, crop_height = round(width * scale), round(height * scale)
-    left, top = (image.width - crop_width) // 2, (image.height - crop_height) // 2
-    part = resize(image.crop((left, top, left + crop_width, top + crop_height)), size, resize_filter)
-    square = Image.new(image.mode, (width, width))
-    square.paste(part, (0, (width - height) // 2))
-    return square
+    return _in_the_middle(resize(center_crop(image, size), size, resize_filter), (width, width))
 
 
-def square_around(box: Box, size: tuple[int, int], margin: float) -> Box:
-    """Return the square to cut out of an image of `size` (width, height) so that `box` is in it, with a margin.
+def part_around(box: Box, size: tuple[int, int], margin: float, shape: tuple[int, int] = (1, 1)) -> Box:
+    """Return what to cut out of an image of `size` (width, height) so that `box` is in it, with a margin.
 
-    The side is the longer side of the box plus `margin` times that on both sides. Nothing is invented: where the image
-    ends, the square is moved inside, and where the image is too narrow, it shrinks to the image's shorter side, around
-    the middle of the box.
+    Its sides are as `shape` (width, height). The box just fits into it, enlarged by `margin` of itself on both sides.
+    Nothing is invented: where the image ends, the part is moved inside, and where the image is too narrow, it shrinks
+    to what the image has, around the middle of the box.
     """
     left, top, right, bottom = box
-    side = round(max(right - left, bottom - top) * (1 + 2 * margin))
-    side = max(1, min(side, *size))
-    corner = [(low + high - side) / 2 for low, high in ((left, right), (top, bottom))]
-    x, y = (min(max(0, round(start)), limit - side) for start, limit in zip(corner, size, strict=True))
-    return x, y, x + side, y + side
+    unit = min(shape)
+    scale = max((right - left) * unit / shape[0], (bottom - top) * unit / shape[1]) * (1 + 2 * margin)
+    scale = min(scale, *(limit * unit / side for limit, side in zip(size, shape, strict=True)))
+    part = [min(max(1, round(scale * side / unit)), limit) for side, limit in zip(shape, size, strict=True)]
+    corner = [(low + high - side) / 2 for low, high, side in zip(box[:2], box[2:], part, strict=True)]
+    x, y = (min(max(0, round(start)), limit - side) for start, limit, side in zip(corner, size, part, strict=True))
+    return x, y, x + part[0], y + part[1]
 
 
 def convert_mode(image: Image.Image, mode: str) -> Image.Image:

@@ -12,8 +12,9 @@ from training.dataset.making.transforms import (
     center_crop,
     center_crop_wide,
     convert_mode,
+    pad,
+    part_around,
     resize,
-    square_around,
     upright,
 )
 
@@ -74,11 +75,33 @@ def test_the_right_size_is_left_alone(name):
 
 
 @pytest.mark.parametrize(("width", "height"), [(20, 11), (11, 20), (15, 15)])
-def test_center_crop(width, height):
+def test_center_crop_to_a_square(width, height):
     pixels = np.asarray(noise(width, height))
     left, top = (width - min(width, height)) // 2, (height - min(width, height)) // 2
     expected = pixels[top : top + min(width, height), left : left + min(width, height)]
-    assert (np.asarray(center_crop(noise(width, height))) == expected).all()
+    assert (np.asarray(center_crop(noise(width, height), (16, 16))) == expected).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "shape", "box"),
+    [
+        ((500, 333), (96, 64), (0, 0, 500, 333)),
+        ((500, 375), (96, 64), (0, 21, 500, 354)),
+        ((9, 9), (2, 3), (1, 0, 7, 9)),
+    ],
+)
+def test_center_crop_to_another_shape(size, shape, box):
+    assert center_crop(noise(*size), shape).tobytes() == noise(*size).crop(box).tobytes()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+def test_padding_keeps_all_and_adds_nothing(mode):
+    image = noise(60, 30, mode)
+    result = pad(image, (48, 32), "box")
+    assert result.crop((0, 4, 48, 28)).tobytes() == resize(image, (48, 24), "box").tobytes()
+    assert not np.asarray(result)[:4].any()
+    assert not np.asarray(result)[28:].any()
+    assert pad(noise(48, 32, mode), (48, 32), "box").tobytes() == noise(48, 32, mode).tobytes()
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
@@ -114,25 +137,28 @@ def test_exif_orientation(tmp_path):
     corners=st.tuples(*[st.floats(0, 1)] * 4),
     margin=st.floats(0, 1),
 )
-def test_the_square_around_a_box(size, corners, margin):
+@pytest.mark.parametrize("shape", [(64, 64), (96, 64), (48, 64)])
+def test_the_part_around_a_box(shape, size, corners, margin):
     (width, height), (a, b, c, d) = size, corners
     left, right = sorted((int(a * (width - 1)), int(b * (width - 1))))
     top, bottom = sorted((int(c * (height - 1)), int(d * (height - 1))))
     box = (left, top, right + 1, bottom + 1)
-    x0, y0, x1, y1 = square_around(box, size, margin)
-    assert x1 - x0 == y1 - y0 >= 1
+    x0, y0, x1, y1 = part_around(box, size, margin, shape)
+    assert min(x1 - x0, y1 - y0) >= 1
+    assert abs((x1 - x0) * shape[1] - (y1 - y0) * shape[0]) <= max(shape)
     assert min(x0, y0) >= 0
     assert x1 <= width
     assert y1 <= height
-    longer = max(box[2] - box[0], box[3] - box[1])
-    if round(longer * (1 + 2 * margin)) <= min(size):  # there is room for all of it
-        assert x1 - x0 == round(longer * (1 + 2 * margin))
+    unit = min(shape)
+    shorter = max((box[2] - box[0]) * unit / shape[0], (box[3] - box[1]) * unit / shape[1]) * (1 + 2 * margin)
+    if shorter * shape[0] <= width * unit and shorter * shape[1] <= height * unit:  # there is room for all of it
+        assert (x1 - x0, y1 - y0) == (round(shorter * shape[0] / unit), round(shorter * shape[1] / unit))
         assert x0 <= left
         assert right + 1 <= x1
         assert y0 <= top
         assert bottom + 1 <= y1
     else:
-        assert x1 - x0 == min(size)
+        assert x1 - x0 == width or y1 - y0 == height
 
 
 def test_conversions():
