@@ -60,7 +60,8 @@ def training_set(
             raise UserError(f"`data`: there is no file or folder {path}; check the path")
         raise UserError(f"there is no data at {path}, where the network was trained on; give `data`")
     xflip = bool(known.get("xflip")) if mirror is None else mirror
-    whole = open_images("data", path, xflip=xflip, resolution=generator.img_resolution, use_labels=generator.c_dim > 0)
+    size = generator.config.img_size
+    whole = open_images("data", path, xflip=xflip, resolution=size, use_labels=generator.c_dim > 0)
     dataset = _selected(whole, known, data is not None)
     if dataset is None:
         dataset = whole

@@ -1,4 +1,4 @@
-"""Pictures to project: found in files and folders, cropped to a square, brought to the network's size and channels."""
+"""Pictures to project: found in files and folders, cropped and brought to the network's size and channels."""
 
 import os
 from collections.abc import Sequence
@@ -11,7 +11,14 @@ from PIL import Image, ImageOps
 
 from dnnlib import UserError
 from dnnlib.files import read_regular
-from torch_utils.media.pictures import DECODE_ERRORS, MOST_BYTES, open_picture, picture_suffixes, why_unreadable
+from torch_utils.media.pictures import (
+    DECODE_ERRORS,
+    MOST_BYTES,
+    center_crop,
+    open_picture,
+    picture_suffixes,
+    why_unreadable,
+)
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
@@ -48,11 +55,11 @@ def find_targets(paths: Sequence[str | os.PathLike]) -> list[Target]:
     return [Target(name, file) for name, file in zip(names, files, strict=True)]
 
 
-def load_target(path: str | os.PathLike, channels: int, resolution: int) -> torch.Tensor:
-    """A picture as uint8 [channels, resolution, resolution].
+def load_target(path: str | os.PathLike, channels: int, height: int, width: int | None = None) -> torch.Tensor:
+    """A picture as uint8 [channels, height, width]; a square where no width is given.
 
-    Turned as its EXIF data says, cropped to its central square, resized with Lanczos, and converted to L, LA, RGB or
-    RGBA for 1, 2, 3 or 4 channels.
+    Turned as its EXIF data says, cropped to the largest middle part of that shape, resized with Lanczos, and converted
+    to L, LA, RGB or RGBA for 1, 2, 3 or 4 channels.
 
     Raises:
         UserError: unreadable.
@@ -64,10 +71,9 @@ def load_target(path: str | os.PathLike, channels: int, resolution: int) -> torc
         raise UserError(
             f"`targets`={path} cannot be read as a picture ({why_unreadable(error)}); convert it to PNG or JPEG"
         ) from error
-    side = min(picture.size)
-    left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    picture = picture.crop((left, top, left + side, top + side))
-    if side != resolution:
-        picture = picture.resize((resolution, resolution), Image.Resampling.LANCZOS)
-    array = np.asarray(picture).reshape(resolution, resolution, channels)
+    width = height if width is None else width
+    picture = center_crop(picture, (width, height))
+    if picture.size != (width, height):
+        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+    array = np.asarray(picture).reshape(height, width, channels)
     return torch.from_numpy(array.transpose(2, 0, 1).copy())

@@ -33,8 +33,8 @@ class Options(NetworkOptions):
     """What to project, and how."""
 
     targets: tuple[str, ...] = option(
-        TARGETS, "Pictures, or folders of them; repeatable. They are cropped to their central square; align faces "
-        "first as the training data was (docs/projector.md names a tool).",
+        TARGETS, "Pictures, or folders of them; repeatable. They are cropped in the middle to the network's shape; "
+        "align faces first as the training data was (docs/projector.md names a tool).",
         unit="PICTURE|DIR", flags=("--target",), required=True, multiple=True)
     outdir: str = option(TARGETS, "For the files; with several targets a folder for each.", unit="DIR", required=True)
     save_video: bool | None = option(TARGETS, "proj.mp4 of the optimisation.", bool, unset="if ffmpeg is there")
@@ -81,7 +81,7 @@ def main(options: Options) -> None:
     if G.c_dim == 0 and options.class_text is not None:
         raise UserError("--class: this network is not conditional; leave it out")
     label = options.label_for(snapshot)
-    pictures = torch.stack([load_target(t.path, G.img_channels, G.img_resolution) for t in found])
+    pictures = torch.stack([load_target(t.path, G.img_channels, *G.config.img_size) for t in found])
     note = functools.partial(say, err=True)
     distance = load_distance(options.distance, device, offline=options.offline, note=note)
     folders = _make_folders(Path(options.outdir), found)

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -59,6 +61,21 @@ def device(request) -> Iterator[torch.device]:
         yield torch.device("cuda", 0)
     finally:
         matmul.allow_tf32, cudnn.allow_tf32, cudnn.benchmark = before
+
+
+@pytest.fixture
+def make_pictures(tmp_path) -> Callable[..., Path]:
+    """`make_pictures(size, count=8)`: a folder of RGB pictures of that width and height, in smooth random colours."""
+
+    def make(size: tuple[int, int], count: int = 8) -> Path:
+        folder, random = tmp_path / "x".join(map(str, size)), np.random.default_rng(0)
+        folder.mkdir()
+        for i in range(count):
+            colours = Image.fromarray(random.integers(0, 256, (4, 4, 3), dtype=np.uint8))
+            colours.resize(size, Image.Resampling.BICUBIC).save(folder / f"{i}.png")
+        return folder
+
+    return make
 
 
 @pytest.fixture(scope="session")

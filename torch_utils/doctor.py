@@ -124,8 +124,9 @@ def data_check(path: str) -> list[str]:
         return [f"cannot be trained on: {lines[-1] if lines else f'exit status {done.returncode}'}"]
     config = json.loads(done.stdout)
     networks = config["G_kwargs"]
+    size = [side * networks["img_resolution"] // 4 for side in networks["base_size"]]
     return [
-        f"{networks['img_resolution']} x {networks['img_resolution']}, {networks['img_channels']} channels",
+        f"{' x '.join(map(str, reversed(size)))}, {networks['img_channels']} channels",
         f"content {config['dataset_hash'][:16]}",
         f"--cfg=auto gives batch {config['batch_size']}, gamma {config['loss_kwargs']['r1_gamma']:.3g}",
     ]

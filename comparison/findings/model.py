@@ -228,6 +228,7 @@ class Data:
 
     name: str
     resolution: int | None
+    size: tuple[int, int] | None  # width and height in pixels
     subset: int | None
     mirror: bool | None
     hash_by_seed: dict[str, str]

@@ -62,7 +62,7 @@ def load_targets(paths: Sequence[str], run: Run) -> list[Target]:
     snapshot = load_snapshot(next(iter(run.snapshots.values())))
     G = snapshot.generator
     return [
-        Target(target.name, load_target(target.path, G.img_channels, G.img_resolution), None)
+        Target(target.name, load_target(target.path, G.img_channels, *G.config.img_size), None)
         for target in find_targets(paths)
     ]
 
@@ -74,7 +74,7 @@ def check_targets(paths: Sequence[str]) -> None:
         UserError: names `targets`.
     """
     for target in find_targets(paths) if paths else []:
-        load_target(target.path, channels=3, resolution=16)
+        load_target(target.path, channels=3, height=16)
 
 
 def check_distance(name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from comparison.findings import analysis, sentences
 from comparison.findings.model import ClosestPairs, Data, Loss, Results, RunRecord, Search
-from comparison.runs.collect import Run, Runs
+from comparison.runs.collect import Run, Runs, data_options, image_size
 from comparison.runs.design import Design
 from comparison.runs.jobs import job_of
 from dnnlib import atomic_write, write_json
@@ -111,12 +111,13 @@ def _record(run: Run) -> RunRecord:
 
 
 def _data(design: Design, runs: Runs) -> Data:
-    begun = [(seed, run.options) for by_seed in runs.values() for seed, run in by_seed.items() if run.options]
-    first = begun[0][1].get("training_set_kwargs", {}) if begun else {}
+    begun = [(seed, run) for by_seed in runs.values() for seed, run in by_seed.items() if run.options]
+    first = data_options(begun[0][1]) if begun else {}
     return Data(
         name=Path(design.data).name if design.data else "the built-in faces",
         resolution=first.get("resolution"),
+        size=image_size(begun[0][1]) if begun else None,
         subset=design.subset,
         mirror=first.get("xflip"),
-        hash_by_seed={str(seed): digest for seed, options in begun if (digest := options.get("dataset_hash"))},
+        hash_by_seed={str(seed): digest for seed, run in begun if (digest := run.options.get("dataset_hash"))},
     )

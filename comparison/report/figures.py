@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from comparison.findings.model import MetricFindings, Results
 from comparison.report import samples
 from comparison.report.style import LineStyle
-from comparison.runs.collect import Runs
+from comparison.runs.collect import Runs, image_size
 from dnnlib import UserError, make_folder
 
 MANY = 7  # from here on bands would hide each other, and the legend the curves
@@ -116,7 +116,7 @@ def samples_figure(runs: Runs, labels: Mapping[str, str], steps: int = 5) -> Fig
             cell.set_yticks([])
             cell.spines[:].set_visible(False)
             if count in run.samples:
-                picture = samples.cut(run.samples[count], samples.resolution(run), 4, 3)
+                picture = samples.cut(run.samples[count], image_size(run), 4, 3)
                 cell.imshow(picture.convert("RGB"), interpolation="nearest")
         row[0].set_ylabel(labels[key])
     for cell, count in zip(axes[0], counts, strict=True):

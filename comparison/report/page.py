@@ -63,7 +63,7 @@ def _lead(results: Results) -> str:
     counts = results.counts.values()
     parts = [
         f"{len(results.losses)} losses, {len(settings['seeds'])} seeds, {settings['kimg']:g} kimg",
-        f"{data.resolution} x {data.resolution} pixels" if data.resolution else "",
+        "{} x {} pixels".format(*data.size) if data.size else "",
         f"{data.subset} images" if data.subset else "all images",
         f"{sum(c.finished for c in counts)} of {sum(c.planned for c in counts)} runs finished",
         results.created,

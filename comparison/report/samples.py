@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from comparison.runs.collect import Run, Runs, data_options
+from comparison.runs.collect import Runs, image_size
 from dnnlib import UserError
 from dnnlib.files import read_regular
 from torch_utils.media.pictures import DECODE_ERRORS, MOST_BYTES, open_picture, why_unreadable
@@ -46,7 +46,7 @@ def collect_samples(runs: Runs) -> Samples:
     pictures = {
         key: {
             seed: {
-                n: data_uri(cut(by_seed[seed].samples[n], resolution(by_seed[seed]), columns, rows))
+                n: data_uri(cut(by_seed[seed].samples[n], image_size(by_seed[seed]), columns, rows))
                 for n in nimg
                 if n in by_seed[seed].samples
             }
@@ -58,17 +58,13 @@ def collect_samples(runs: Runs) -> Samples:
     return Samples(seeds, nimg, columns, rows, pictures)
 
 
-def resolution(run: Run) -> int:
-    """Side of one cell of the run's sample grids in pixels."""
-    return data_options(run)["resolution"]
-
-
-def cut(path: Path, cell: int, columns: int, rows: int) -> Image.Image:
-    """The upper left `columns` x `rows` cells of a sample grid, reduced where a cell is above `LARGEST_CELL`."""
+def cut(path: Path, cell: tuple[int, int], columns: int, rows: int) -> Image.Image:
+    """The upper left `columns` x `rows` cells (width, height) of a sample grid, reduced if above `LARGEST_CELL`."""
     with opened(path) as picture:
-        part = picture.crop((0, 0, columns * cell, rows * cell))
-    if cell > LARGEST_CELL:
-        part = part.resize((columns * LARGEST_CELL, rows * LARGEST_CELL), Image.Resampling.LANCZOS)
+        part = picture.crop((0, 0, columns * cell[0], rows * cell[1]))
+    if max(cell) > LARGEST_CELL:
+        width, height = (round(side * LARGEST_CELL / max(cell)) for side in cell)
+        part = part.resize((columns * width, rows * height), Image.Resampling.LANCZOS)
     return part
 
 
@@ -102,9 +98,10 @@ def _shape(runs: Runs) -> tuple[int, int]:
         for run in by_seed.values():
             if not run.samples:
                 continue
+            width, height = image_size(run)
             with opened(next(iter(run.samples.values()))) as grid:
-                columns = min(columns, grid.width // resolution(run))
-                rows = min(rows, grid.height // resolution(run))
+                columns = min(columns, grid.width // width)
+                rows = min(rows, grid.height // height)
     return columns, rows
 
 

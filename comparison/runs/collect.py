@@ -156,6 +156,17 @@ def data_options(run: Run) -> dict[str, Any]:
     return known
 
 
+def image_size(run: Run) -> tuple[int, int]:
+    """Width and height of the run's images in pixels. Raises UserError as `data_options`."""
+    resolution = data_options(run)["resolution"]
+    networks = run.options.get("G_kwargs")
+    base_size = networks.get("base_size") if fits(networks, dict[str, Any]) else None
+    height, width = (
+        base_size if fits(base_size, tuple[int, int]) and 1 < min(base_size) <= max(base_size) < 8 else (4, 4)
+    )
+    return width * resolution // 4, height * resolution // 4
+
+
 def failure_file(folder: Path) -> Path:
     """What is written beside a run's folder when its process fails: {"status", "message", "diverged"}."""
     return folder.with_name(f"{folder.name}.failed.json")

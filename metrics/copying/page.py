@@ -36,7 +36,8 @@ def pairs_page(
     histograms = histograms or {}
     width = _COLUMNS * (3 * _CELL + _GAP) + _GAP
     rows = -(-len(left) // _COLUMNS)
-    pairs_end = 44 + rows * (_CELL + 24)
+    cell = tuple(round(_CELL * side / max(left.shape[2:])) for side in reversed(left.shape[2:]))
+    pairs_end = 44 + rows * (cell[1] + 24)
     page = Image.new("RGB", (width, pairs_end + len(histograms) * (_BAR_HEIGHT + 34) + 48), "white")
     draw, font = ImageDraw.Draw(page), ImageFont.load_default(13)
     draw.text((_GAP, 6), title, _INK, ImageFont.load_default(15))
@@ -44,10 +45,10 @@ def pairs_page(
     differences = ((left.int() - right.int()) // 2 + 128).to(torch.uint8)
     for k in range(len(left)):
         start = _GAP + k % _COLUMNS * (3 * _CELL + _GAP)
-        top = 44 + k // _COLUMNS * (_CELL + 24)
+        top = 44 + k // _COLUMNS * (cell[1] + 24)
         for place, image in enumerate((left[k], right[k], differences[k])):
-            page.paste(_picture(image), (start + place * _CELL, top))
-        draw.text((start, top + _CELL + 3), captions[k], _INK, font)
+            page.paste(_picture(image, cell), (start + place * cell[0], top))
+        draw.text((start, top + cell[1] + 3), captions[k], _INK, font)
     for place, (name, values) in enumerate(histograms.items()):
         top = pairs_end + 10 + place * (_BAR_HEIGHT + 34)
         _histogram(draw, font, (_GAP, top, width - 2 * _GAP), f"{name} ({len(values)})", values, place, threshold)
@@ -66,9 +67,10 @@ def _png(page: Image.Image) -> bytes:
     return stream.getvalue()
 
 
-def _picture(image: torch.Tensor) -> Image.Image:
+def _picture(image: torch.Tensor, size: tuple[int, int]) -> Image.Image:
     picture = Image.fromarray(image.permute(1, 2, 0).numpy())
-    return picture.resize((_CELL, _CELL), Image.Resampling.NEAREST if _CELL % picture.width == 0 else Image.BICUBIC)
+    is_whole = size[0] % picture.width == 0 and size[1] % picture.height == 0
+    return picture.resize(size, Image.Resampling.NEAREST if is_whole else Image.Resampling.BICUBIC)
 
 
 def _histogram(draw, font, box, name: str, values: np.ndarray, place: int, threshold: float) -> None:

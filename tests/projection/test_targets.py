@@ -40,6 +40,14 @@ def test_channels_follow_the_network(tmp_path, channels, mode):
         assert (image[3] == 255).all()
 
 
+@pytest.mark.parametrize(("height", "width", "part"), [(8, 12, (0, 2, 30, 22)), (16, 12, (6, 0, 24, 24))])
+def test_the_middle_of_the_networks_shape_is_taken(tmp_path, height, width, part):
+    array = np.random.RandomState(0).randint(0, 256, (24, 30, 3), np.uint8)
+    Image.fromarray(array).save(tmp_path / "a.png")
+    expected = Image.fromarray(array).crop(part).resize((width, height), Image.Resampling.LANCZOS)
+    assert (load_target(tmp_path / "a.png", 3, height, width).numpy() == np.asarray(expected).transpose(2, 0, 1)).all()
+
+
 def test_the_central_square_is_taken_and_exif_obeyed(tmp_path):
     array = np.zeros((10, 30, 3), np.uint8)
     array[:, 10:20] = 255

@@ -41,9 +41,9 @@ def test_a_package_that_is_absent_is_said_to_be(monkeypatch):
 def test_data_that_can_be_trained_on_and_data_that_cannot(tmp_path):
     random = np.random.RandomState(0)
     for number in range(4):
-        Image.fromarray(random.randint(0, 256, (16, 16, 3), np.uint8)).save(tmp_path / f"{number}.png")
+        Image.fromarray(random.randint(0, 256, (16, 24, 3), np.uint8)).save(tmp_path / f"{number}.png")
     good = doctor.data_check(str(tmp_path))
-    assert good[0] == "16 x 16, 3 channels"
+    assert good[0] == "24 x 16, 3 channels"
     (bad,) = doctor.data_check(str(tmp_path / "absent"))
     assert bad.startswith("cannot be trained on: error: ")
     assert "absent" in bad

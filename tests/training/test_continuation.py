@@ -34,6 +34,16 @@ def test_interruptions_in_the_middle_of_ticks_change_nothing(tiny, options):
     assert [line["Progress/kimg"]["mean"] for line in statistics(tiny.folder / "parts")] == [0.008, 0.048, 0.088, 0.12]
 
 
+@pytest.mark.parametrize("size", [(48, 32), (24, 32)], ids=["3:2", "3:4"])
+def test_interruptions_change_nothing_where_images_are_not_square(tiny, make_pictures, size):
+    options = {"data": str(make_pictures(size)), "ada_kimg": 0.5, "target": 0.0}
+    tiny.train("whole", **options)
+    for steps in (3, 6):
+        tiny.train("parts", steps=steps, **options)
+    assert tiny.train("parts", **options).G.config.img_size == size[::-1]
+    assert differences(tiny.folder / "parts", tiny.folder / "whole") == []
+
+
 def test_the_comparison_would_notice_another_run(tiny, whole):
     """Without this the tests above could pass on two runs that never trained."""
     tiny.train("other", seed=1)
@@ -117,10 +127,11 @@ def test_five_kills_change_nothing(request, tmp_path, options, uninterrupted):
 @pytest.mark.parametrize(
     "extra",
     ["--alpha=0.7", "--g-loss=alpha=0.7", "--pair", "--r2-gamma=1", "--lecam=0.01", "--alpha=2 --gamma-scale=alpha",
-     "--aug=fixed --augpipe=diffaug", "--aug=apa --apa-target=0"],
+     "--aug=fixed --augpipe=diffaug", "--aug=apa --apa-target=0", "48x32", "24x32"],
 )  # fmt: skip
-def test_two_kills_change_nothing_with_each_option(tmp_path, extra):
-    own = extra.split()
+def test_two_kills_change_nothing_with_each_option(tmp_path, make_pictures, extra):
+    """An option, or the size of images that are not square."""
+    own = extra.split() if "-" in extra else [f"--data={make_pictures(tuple(map(int, extra.split('x'))))}"]
     options = tuple(option for option in TINY if "--aug" not in extra or option not in ("--ada-kimg=0.5", "--target=0"))
     finish(tmp_path / "whole", (*options, *own))
     for in_a_save in (True, False):

@@ -71,6 +71,14 @@ def check_pixels(width: int, height: int, size: int = MOST_BYTES) -> None:
         raise Image.DecompressionBombError(f"it has {width} x {height} pixels in {size} bytes; too many")
 
 
+def center_crop(image: Image.Image, shape: tuple[int, int]) -> Image.Image:
+    """Return the largest middle part that is as wide and high as `shape` (width, height), times some number."""
+    scale = min(image.width / shape[0], image.height / shape[1])
+    width, height = (max(1, round(side * scale)) for side in shape)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image if image.size == (width, height) else image.crop((left, top, left + width, top + height))
+
+
 def why_unreadable(error: Exception) -> str:
     """What one of `DECODE_ERRORS` says, on one line."""
     if isinstance(error, Image.UnidentifiedImageError):

@@ -77,7 +77,7 @@ def save_rosinality(path: str | os.PathLike, snapshot: Snapshot) -> None:
     """Write a checkpoint that rosinality/stylegan2-pytorch loads, atomically.
 
     Raises:
-        UserError: a network that the layout cannot express (conditional, not RGB, another discriminator).
+        UserError: a network that the layout cannot express (conditional, not RGB, not square, another discriminator).
     """
     content: dict[str, Any] = {}
     for key, network in (("g", snapshot.G), ("g_ema", snapshot.G_ema)):

@@ -47,7 +47,7 @@ def export_onnx(
     truncation_cutoff: int | None = None,
     opset: int | None = None,
 ) -> float:
-    """Write G with constant noise as ONNX: `z` [N, z_dim] (and `c` [N, c_dim]) to `image` [N, C, R, R], any N.
+    """Write G with constant noise as ONNX: `z` [N, z_dim] (and `c` [N, c_dim]) to `image` [N, C, H, W], any N.
 
     Args:
         G: on the CPU, in evaluation mode.

@@ -36,6 +36,12 @@ def copy_weights(
         if theirs is None:
             problems.append(f"{name}: not in the file")
             continue
+        if theirs.config.img_size != network.config.img_size and not partial:
+            made, wanted = (" x ".join(map(str, reversed(n.config.img_size))) for n in (theirs, network))
+            raise UserError(
+                f"`resume`={source}: its {name} is for images of {made}, the data has {wanted}; bring the images to "
+                f"that size with dataset_tool.py, or give `resume_partial` to take over what fits"
+            )
         available = theirs.state_dict()
         for key, target in network.state_dict().items():
             if key not in available:

@@ -23,9 +23,9 @@ def generator_to_rosinality(G: Generator) -> Tensors:
     """The state dict of rosinality's `Generator` with the weights of G.
 
     Raises:
-        UserError: G is conditional or has not 3 channels, which the layout cannot express.
+        UserError: G is conditional, has not 3 channels or is not square, which the layout cannot express.
     """
-    _require_plain(G.c_dim, G.img_channels)
+    _require_plain(G.config)
     ours = G.state_dict()
     theirs = {there: add_axes(ours[here], there) for here, there in _generator_names(G.config).items()}
     kernel = _kernel() * _UP_GAIN
@@ -39,9 +39,9 @@ def discriminator_to_rosinality(D: Discriminator) -> Tensors:
     """The state dict of rosinality's `Discriminator` with the weights of D.
 
     Raises:
-        UserError: D is conditional, not residual, or has not 3 channels or one channel of minibatch deviation.
+        UserError: D is conditional, not residual, not square, or has not 3 channels or one of minibatch deviation.
     """
-    _require_plain(D.c_dim, D.img_channels)
+    _require_plain(D.config)
     if D.config.architecture != "resnet" or D.config.mbstd_num_channels != 1:
         raise UserError("rosinality's layout has residual discriminators with one channel of minibatch deviation only")
     ours = D.state_dict()
@@ -212,8 +212,11 @@ def _kernel() -> torch.Tensor:
     return upfirdn2d.setup_filter(RESAMPLE_TAPS)
 
 
-def _require_plain(c_dim: int, img_channels: int) -> None:
-    if c_dim:
+def _require_plain(config: GeneratorConfig | DiscriminatorConfig) -> None:
+    if config.base_size != (4, 4):
+        height, width = config.img_size
+        raise UserError(f"rosinality's layout has square networks only; this one is for images of {width} x {height}")
+    if config.c_dim:
         raise UserError("rosinality's layout has no conditional networks; this one takes labels")
-    if img_channels != 3:
-        raise UserError(f"rosinality's layout has RGB networks only; this one has {img_channels} channels")
+    if config.img_channels != 3:
+        raise UserError(f"rosinality's layout has RGB networks only; this one has {config.img_channels} channels")

@@ -1,9 +1,14 @@
 """Correlation of pictures, the search for what one shows again, copies made on purpose, and the corrected share."""
 
+import io
+
 import numpy as np
+import pytest
 import torch
+from PIL import Image
 
 from metrics.copying.correlation import fine_structure, largest_correlation, reduced
+from metrics.copying.page import pairs_page
 from metrics.copying.planted import PlantedCopies, planted_copy
 from metrics.copying.prevalence import Proportion, corrected_share
 from metrics.copying.search import best_matches
@@ -44,6 +49,17 @@ def test_flat_pictures_correlate_with_nothing():
 def test_pictures_are_reduced_to_64_and_made_rgb():
     assert reduced(torch.zeros(2, 1, 32, 32, dtype=torch.uint8)).shape == (2, 3, 32, 32)
     assert reduced(torch.zeros(2, 4, 128, 256, dtype=torch.uint8)).shape == (2, 3, 64, 128)
+
+
+@pytest.mark.parametrize(("height", "width", "cell"), [(64, 64, (96, 96)), (64, 96, (96, 64)), (64, 48, (72, 96))])
+def test_a_page_shows_pictures_in_their_shape(height, width, cell):
+    left = torch.full((5, 3, height, width), 200, dtype=torch.uint8)
+    right = torch.full((5, 3, height, width), 40, dtype=torch.uint8)
+    with Image.open(io.BytesIO(pairs_page("title", "what", left, right, list("abcde")))) as page:
+        pixels = np.asarray(page)
+    assert len(pixels) == 44 + 2 * (cell[1] + 24)
+    row = pixels[50, :, 0]
+    assert [(row == value).sum() for value in (200, 40, 208)] == [4 * cell[0]] * 3
 
 
 def test_the_search_excludes_what_it_is_told_to(textures):

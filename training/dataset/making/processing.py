@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from dnnlib import UserError
+from torch_utils.media.pictures import center_crop
 from training.dataset.images import MODES, WHAT_FITS
 from training.dataset.making import transforms
 from training.dataset.making.source import Item, Problem
@@ -161,12 +162,12 @@ def _fit(image: Image.Image, settings: Settings, target: Target, changes: list[s
     if transform == "center-crop-wide":
         return transforms.center_crop_wide(image, size, settings.resize_filter)
     if transform == "center-crop":
-        image = transforms.center_crop(image, size)
+        image = center_crop(image, size)
     elif transform is None and settings.size is None and image.size != size:
         if not settings.convert:
             raise Problem("other size", f"{image.width} x {image.height}, not {size[0]} x {size[1]}")
         changes.append(f"center-cropped and resized {to_size}")
-        image = transforms.center_crop(image, size)
+        image = center_crop(image, size)
     elif transform is None and abs(image.width * size[1] - image.height * size[0]) >= max(size):
         changes.append(f"stretched {to_size} (`transform`=center-crop would crop, `transform`=pad add bars)")
     if _is_enlarged(image, size, transform):

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from dnnlib import first_line
-from torch_utils.media.pictures import DECODE_ERRORS
+from torch_utils.media.pictures import DECODE_ERRORS, center_crop
 from training.dataset.making.source import Box, Problem
 
 TOO_SMALL = "too small"
@@ -49,14 +49,6 @@ def _coverage(old: int, new: int) -> np.ndarray:
     pixels = np.arange(old)
     overlap = np.minimum(right, pixels + 1) - np.maximum(left, pixels)
     return np.maximum(overlap, 0) / (old / new)
-
-
-def center_crop(image: Image.Image, shape: tuple[int, int]) -> Image.Image:
-    """Return the largest middle part that is as wide and high as `shape` (width, height), times some number."""
-    scale = min(image.width / shape[0], image.height / shape[1])
-    width, height = (max(1, round(side * scale)) for side in shape)
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image if image.size == (width, height) else image.crop((left, top, left + width, top + height))
 
 
 def pad(image: Image.Image, size: tuple[int, int], resize_filter: str) -> Image.Image:

@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from torch_utils.media.pictures import center_crop
 from training.dataset.making.source import Problem
 from training.dataset.making.transforms import (
     area_average,
-    center_crop,
     center_crop_wide,
     convert_mode,
     pad,
