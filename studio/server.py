@@ -259,7 +259,7 @@ class Studio:
 
     def _read_target(self, data: bytes, network: Network) -> torch.Tensor:
         with self._uploaded(data) as path:
-            return load_target(path, network.G.img_channels, network.G.img_resolution)
+            return load_target(path, network.G.img_channels, *network.G.config.img_size)
 
     @contextlib.contextmanager
     def _uploaded(self, data: bytes) -> Any:
