@@ -17,8 +17,8 @@ from typing import Any
 from comparison.command import FIRST_TUNING_SEED, check_runs, design_of, write_findings
 from comparison.findings.results import build_results
 from comparison.options import ComparisonOptions
-from comparison.report.samples import COLUMNS, LARGEST_CELL, ROWS, opened, resolution
-from comparison.runs.collect import Curve, Run, check_same_images, failure_file, gave_up, read_run
+from comparison.report.samples import COLUMNS, LARGEST_CELL, ROWS, opened
+from comparison.runs.collect import Curve, Run, check_same_images, failure_file, gave_up, image_size, read_run
 from comparison.runs.design import Design
 from comparison.runs.jobs import Job, job_of, jobs_of
 from comparison.runs.losses import LossSpec
@@ -262,11 +262,11 @@ def _refuse_if_too_long(speed: Speed, design: Design, budget: float, calls: int,
 
 def _write_grid(run: Run, nimg: int, path: Path) -> None:
     """The upper left samples as JPEG, so few that it stays far below a megabyte."""
-    cell = resolution(run)
-    most = max(1, COLUMNS * LARGEST_CELL // cell)
+    width, height = image_size(run)
+    most = max(1, COLUMNS * LARGEST_CELL // max(width, height))
     with opened(run.samples[nimg]) as grid:
-        columns, rows = min(COLUMNS, most, grid.width // cell), min(ROWS, most, grid.height // cell)
-        part = grid.crop((0, 0, columns * cell, rows * cell)).convert("RGB")
+        columns, rows = min(COLUMNS, most, grid.width // width), min(ROWS, most, grid.height // height)
+        part = grid.crop((0, 0, columns * width, rows * height)).convert("RGB")
     with atomic_write(path, "wb") as stream:
         part.save(stream, "JPEG", quality=90)
 
