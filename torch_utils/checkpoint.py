@@ -61,9 +61,10 @@ class Checkpoints:
         self._run_dir, self._objects, self._keep, self._log = Path(run_dir), objects, keep, log
         self._remedy = remedy
 
-    def save(self, nimg: int, *, write: bool = True, prune: bool = True) -> None:
+    def save(self, nimg: int, *, write: bool = True, prune: bool = True, spare: int | None = None) -> None:
         """Write the state after `nimg` images, then remove the oldest files unless `prune` is off.
 
+        That after `spare` images stays, whatever its age.
         Every process calls it, as state dicts may gather; only the one with `write` touches the disk.
         """
         states = {name: value.state_dict() for name, value in self._objects.items()}
@@ -74,7 +75,8 @@ class Checkpoints:
         with atomic_write(path) as stream:
             stream.write(data)
         for old in list_checkpoints(self._run_dir)[self._keep :] if prune else []:
-            os.unlink(old)
+            if checkpoint_nimg(old.name) != spare:
+                os.unlink(old)
 
     def load_latest(self, world: World | None = None) -> bool:
         """Take up the newest whole checkpoint; False where the folder has none at all.
@@ -119,7 +121,13 @@ def list_checkpoints(run_dir: Path) -> list[Path]:
 
 def is_checkpoint(name: str) -> bool:
     """Whether a file of this name is one."""
-    return _NAME.fullmatch(name) is not None
+    return checkpoint_nimg(name) is not None
+
+
+def checkpoint_nimg(name: str) -> int | None:
+    """The images that a checkpoint's name tells of, None for other names."""
+    match = _NAME.fullmatch(name)
+    return int(match[1]) if match else None
 
 
 def pack(states: dict[str, Any]) -> bytes:

@@ -15,6 +15,7 @@ from training.dataset import ImageDataset
 from training.dataset.builtin_faces import BUILTIN_FACES
 from training.opening import open_run_dir
 from training.options import DEFAULTS, TrainingOptions
+from training.rollback import roll_back
 from training.run_dir import RunDir
 
 
@@ -43,14 +44,15 @@ def begin(options: TrainingOptions, world: World) -> Session:
     """
     if options.continue_dir is not None:
         return _continue(Path(options.continue_dir), options, world)
+    if options.rollback is not None:
+        raise UserError("`rollback` goes back in a run that has begun; name it with `continue_dir`")
     config, dataset = world.together(lambda: resolve(options, world.size))
     outdir = Path(options.outdir or DEFAULTS.outdir)
     run_dir = Path(options.run_dir) if options.run_dir else None
     if options.dry_run:
         return Session(config, dataset, RunDir(run_dir or outdir))
     _check_same_everywhere(config, world)
-    # A restart by torchrun repeats the command, but goes on with the run.
-    new = bool(options.new) and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+    new = bool(options.new) and not _is_restart()
     opened: list[RunDir] = []
 
     def open_folder() -> tuple[str, list[str]]:
@@ -78,12 +80,19 @@ def _continue(path: Path, options: TrainingOptions, world: World) -> Session:
             return []
         if not run.lock():
             raise UserError(f"`continue_dir`={path}: another process is training there; wait for it")
+        if options.rollback is not None and not _is_restart():
+            run.log(roll_back(run, options.rollback))
         if extended:
             # Before the new length is written: a finished run that is longer than it was would never go on.
             run.reopen()
         return _take_over(run, config)
 
     return Session(config, dataset, run, extended, [f"run directory: {path}", *world.main_only(take)])
+
+
+def _is_restart() -> bool:
+    """Whether torchrun repeats the command after a failure: it is to go on with the run."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
 
 
 def _check_same_everywhere(config: TrainingConfig, world: World) -> None:

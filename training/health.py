@@ -10,6 +10,8 @@ MAX_SKIPPED_IN_ROW = 25
 _TICKS_AT_CAP = 20
 _LOGIT_GAP = 40.0
 _PATH_GROWTH = 20.0
+_METRIC_FACTOR, _EVALUATIONS = 2.0, 3
+_ALIKE = 0.25
 
 
 class HealthMonitor:
@@ -26,6 +28,8 @@ class HealthMonitor:
         self._ticks_at_cap = 0
         self._first_path_length = 0.0
         self._active: list[str] = []
+        self._worse = 0
+        self._variety = ""  # "", "varied" or "alike", as the last pictures were
 
     def start(self) -> list[str]:
         """Warnings before the first step."""
@@ -47,6 +51,36 @@ class HealthMonitor:
         fresh = [text for name, text in causes.items() if text and name not in self._active]
         self._active = [name for name, text in causes.items() if text]
         return fresh
+
+    def evaluated(self, name: str, value: float, best: Mapping[str, Any], *, higher_is_better: bool) -> list[str]:
+        """A warning if the first metric has been twice as bad as its best (half as large) for some evaluations.
+
+        `best` has its best `value` and the `nimg` of that.
+        """
+        low, high = (value, best["value"]) if higher_is_better else (best["value"], value)
+        self._worse = self._worse + 1 if 0 < low * _METRIC_FACTOR < high else 0
+        if self._worse != _EVALUATIONS:
+            return []
+        return [
+            f"{name} is {value:.4g}, for {_EVALUATIONS} evaluations twice as bad as its best or worse "
+            f"({best['value']:.4g} at {best['nimg'] / 1000:g} kimg): use best.safetensors, go back with "
+            "--rollback=best, or begin a run with stronger augmentation, a larger --gamma or lower learning rates"
+        ]
+
+    def drawn(self, variety: float) -> list[str]:
+        """A warning if the pictures of the same latents have become alike.
+
+        Args:
+            variety: their mean distance from each other, relative to that of real images.
+        """
+        before, self._variety = self._variety, "varied" if variety >= _ALIKE else self._variety and "alike"
+        if (before, self._variety) != ("varied", "alike"):
+            return []
+        return [
+            f"the generated pictures have become alike (mean distance {variety:.2g} of the real images'): the "
+            "generator has collapsed; go back with --rollback, or begin a run with a larger --gamma, stronger "
+            "augmentation, or --resume of a network from before"
+        ]
 
     def _p_at_cap(self, p: float) -> str:
         at_cap = self._p_max is not None and p >= 0.98 * self._p_max
@@ -74,6 +108,8 @@ class HealthMonitor:
             "ticks_at_cap": self._ticks_at_cap,
             "first_path_length": self._first_path_length,
             "active": self._active,
+            "worse": self._worse,
+            "variety": self._variety,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -81,6 +117,7 @@ class HealthMonitor:
         self._ticks_at_cap = state["ticks_at_cap"]
         self._first_path_length = state["first_path_length"]
         self._active = state["active"]
+        self._worse, self._variety = state.get("worse", 0), state.get("variety", "")  # earlier versions have none
 
 
 def what_diverged(stats: Mapping[str, Summary]) -> str:

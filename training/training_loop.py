@@ -153,7 +153,7 @@ class TrainingRun:
 
         # What is left for people.
         self.reports = Reports(
-            config, dataset, run, world, self.progress, self.device, self.log, housekeeping.keep, evaluator
+            config, dataset, run, world, self.progress, self.device, self.log, housekeeping.keep, evaluator, self.health
         )
 
     @property
@@ -213,7 +213,12 @@ class TrainingRun:
     def _save(self, *, tolerant: bool) -> bool:
         """Write a checkpoint; False where it cannot be, which `tolerant` only says: the older ones stay."""
         try:
-            self.checkpoints.save(self.progress.nimg, write=self.world.is_main, prune=not self._skipped_in_row())
+            self.checkpoints.save(
+                self.progress.nimg,
+                write=self.world.is_main,
+                prune=not self._skipped_in_row(),
+                spare=self.progress.best.get("nimg"),
+            )
         except WriteError as error:
             if not tolerant:
                 raise

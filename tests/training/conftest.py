@@ -86,6 +86,13 @@ def tiny(tmp_path, one_thread) -> TinyRuns:
     return TinyRuns(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def tiny_of_module(tmp_path_factory) -> Iterator[TinyRuns]:
+    """Runs that the tests of a module share."""
+    with _one_thread():
+        yield TinyRuns(tmp_path_factory.mktemp("runs"))
+
+
 @pytest.fixture(scope="session")
 def whole(tmp_path_factory) -> Path:
     """The directory of a run with the tiny options that was left alone."""

@@ -87,3 +87,37 @@ def test_what_lasted_before_a_stop_counts_after_it():
     for _ in range(4):
         assert _tick(continued, p=1.0, stats=_scores(50, -50)) == []
     assert len(_tick(continued, p=1.0, stats=_scores(50, -50))) == 1
+
+
+def test_a_metric_that_has_been_twice_its_best_three_times():
+    monitor = HealthMonitor(1.0, 1000)
+
+    def evaluated(value, best=10.0, higher=False):
+        return monitor.evaluated("fid", value, {"value": best, "nimg": 4000}, higher_is_better=higher)
+
+    assert not any(evaluated(value) for value in (10.0, 21.0, 30.0, 19.0, 21.0, 22.0))
+    continued = HealthMonitor(1.0, 1000)
+    continued.load_state_dict(monitor.state_dict())
+    monitor = continued
+    (warning,) = evaluated(23.0)
+    assert "fid is 23, for 3 evaluations" in warning
+    assert "(10 at 4 kimg)" in warning
+    assert "--rollback=best" in warning
+    assert evaluated(24.0) == []
+    assert evaluated(10.0) == []
+    assert not any(evaluated(6.0, higher=True) for _ in range(5))
+    assert [len(evaluated(4.0, higher=True)) for _ in range(4)] == [0, 0, 1, 0]
+    # Without an order of magnitude, as estimates around zero have none.
+    assert not any(evaluated(1.0, best=-0.1) for _ in range(4))
+
+
+def test_pictures_that_become_alike():
+    monitor = HealthMonitor(1.0, 1000)
+    assert monitor.drawn(0.01) == []  # before training they are
+    assert monitor.drawn(0.9) == []
+    (warning,) = monitor.drawn(0.2)
+    assert "become alike (mean distance 0.2 of the real images')" in warning
+    assert "--rollback" in warning
+    assert monitor.drawn(0.1) == []
+    assert monitor.drawn(0.5) == []
+    assert len(monitor.drawn(0.1)) == 1

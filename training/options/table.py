@@ -5,6 +5,7 @@ The command line, its help, the defaults of `training.config` and the tables of 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import click
 
@@ -23,6 +24,14 @@ DATA, PLACE, LOSS, SIZE = "Data", "The run", "The loss", "Configuration, length,
 AUGMENTATION, TRANSFER, REPORTS, MACHINE = "Augmentation", "Transfer", "Reports", "The machine"
 
 
+class Checkpoint(Number):
+    """The word `best`, or thousands of images."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | float:
+        """Parse one value; a wrong one is a usage error."""
+        return value if value == "best" else super().convert(value, param, ctx)
+
+
 # fmt: off
 @dataclass(frozen=True)
 class TrainingOptions(GivenOptions):
@@ -38,6 +47,9 @@ class TrainingOptions(GivenOptions):
     run_dir: str | None = option(PLACE, "This exact run directory; continued if it has begun.", unit="DIR", free=True)
     continue_dir: str | None = option(
         PLACE, "Continue the run in DIR exactly where it stopped.", unit="DIR", flags=("--continue",), free=True)
+    rollback: str | float | None = option(
+        PLACE, "With --continue: first go back to the checkpoint of the best networks, or the last up to KIMG.",
+        Checkpoint(), unit="best|KIMG", free=True)
     new: bool | None = option(
         PLACE, "Begin a new run even if the same command has an unfinished one.", bool, False, free=True)
     desc: str | None = option(PLACE, "Appended to the run directory's name.", unit="TEXT")

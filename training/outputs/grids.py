@@ -1,5 +1,7 @@
 """Grids of real and of generated images."""
 
+import functools
+
 import numpy as np
 import torch
 
@@ -7,6 +9,8 @@ from torch_utils.media.images import make_grid, save_image, to_uint8
 from training.config import TrainingConfig
 from training.dataset import ImageDataset
 from training.run_dir import RunDir, names
+
+_LEAST_COMPARED, _MOST_COMPARED = 8, 64
 
 
 class Grids:
@@ -31,13 +35,29 @@ class Grids:
         save_image(self._run.path / names.REALS, make_grid(images, self._columns))
 
     @torch.no_grad()
-    def fakes(self, G_ema: torch.nn.Module, name: str) -> None:
-        """Write the generated images as `name`, with constant noise, in small batches."""
+    def fakes(self, G_ema: torch.nn.Module, name: str) -> float | None:
+        """Write the generated images as `name`, with constant noise, in small batches.
+
+        Returns their `spread` relative to that of the real images; None for grids too small to tell.
+        """
         parts = [
             to_uint8(G_ema(z.to(self._device), c.to(self._device), noise_mode="const")).cpu()
             for z, c in zip(self._z.split(self._batch), self._c.split(self._batch), strict=True)
         ]
-        save_image(self._run.path / name, make_grid(torch.cat(parts), self._columns))
+        images = torch.cat(parts)
+        save_image(self._run.path / name, make_grid(images, self._columns))
+        return spread(images) / self._real_spread if self._real_spread else None
+
+    @functools.cached_property
+    def _real_spread(self) -> float:
+        some = self._indices[:_MOST_COMPARED]
+        return spread(self._dataset.images(some)) if len(some) >= _LEAST_COMPARED else 0.0
+
+
+def spread(images: torch.Tensor) -> float:
+    """The mean distance between two of the first images [N, C, H, W] uint8, brought to 32 x 32 pixels."""
+    small = [torch.nn.functional.adaptive_avg_pool2d(image.float(), 32) for image in images[:_MOST_COMPARED]]
+    return float(torch.pdist(torch.stack(small).flatten(1)).mean())
 
 
 def grid_size(height: int, width: int) -> tuple[int, int]:

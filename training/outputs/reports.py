@@ -11,6 +11,7 @@ from torch_utils.processes.distributed import World
 from torch_utils.statistics import Summary
 from training.config import TrainingConfig
 from training.dataset import ImageDataset
+from training.health import HealthMonitor
 from training.options.keep import Keep
 from training.outputs.board import Board
 from training.outputs.evaluator import Evaluator
@@ -32,6 +33,7 @@ class Reports:
         log: takes a line.
         keep: which network snapshots stay; None for all.
         evaluator: measures `config.metrics`.
+        health: is told what came out.
     """
 
     config: TrainingConfig
@@ -43,6 +45,7 @@ class Reports:
     log: Callable[[str], None]
     keep: Keep | None
     evaluator: Evaluator | None
+    health: HealthMonitor
 
     def __post_init__(self) -> None:
         assert not self.config.metrics or self.evaluator is not None
@@ -54,7 +57,7 @@ class Reports:
         """Draw the training images, and what the networks give before they are trained."""
         if self.world.is_main:
             self._grids.reals()
-            self._grids.fakes(G_ema, FAKES_INIT)
+            self._draw(G_ema, FAKES_INIT)
 
     def tick(
         self,
@@ -74,12 +77,11 @@ class Reports:
         config, progress, is_main = self.config, self.progress, self.world.is_main
         record = stats_record(summaries, phase_seconds, progress, p, self.device)
         self.log(status_line(record))
-        for warning in warnings:
-            self.log(f"warning: {warning}")
+        self._warn(warnings)
         tolerating = contextlib.nullcontext if done else self.run.tolerating  # what is last would not come again
         if is_main and (done or _due(progress.tick, config.image_snapshot_ticks)):
             with tolerating("fakes"):
-                self._grids.fakes(networks["G_ema"], FAKES.name(progress.nimg))
+                self._draw(networks["G_ema"], FAKES.name(progress.nimg))
         taken = done or _due(progress.tick, config.network_snapshot_ticks)
         values = self._snapshot(networks, p, tolerating) if taken else {}
         if is_main:
@@ -91,6 +93,14 @@ class Reports:
                 self._board.write(curves, progress.nimg / 1e3)
         progress.end_tick()
         return taken
+
+    def _draw(self, G_ema: torch.nn.Module, name: str) -> None:
+        variety = self._grids.fakes(G_ema, name)
+        self._warn(self.health.drawn(variety) if variety is not None else [])
+
+    def _warn(self, warnings: list[str]) -> None:
+        for warning in warnings:
+            self.log(f"warning: {warning}")
 
     def _snapshot(
         self, networks: Mapping[str, torch.nn.Module], p: float, tolerating: Callable[[str], Any]
@@ -107,9 +117,15 @@ class Reports:
         if written:
             with tolerating("the best networks"):
                 if values:
-                    self.snapshots.judge(*next(iter(values.items())))
+                    self._judge(*next(iter(values.items())))
             self.snapshots.prune(next(iter(values), None))
         return values
+
+    def _judge(self, name: str, value: float) -> None:
+        self.snapshots.judge(name, value)
+        if best := self.progress.best:
+            higher = self.evaluator.higher_is_better(name)
+            self._warn(self.health.evaluated(name, value, best, higher_is_better=higher))
 
     def close(self) -> None:
         """Close the files."""

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from dnnlib import UserError, atomic_write, read_json, write_json
 from dnnlib.errors import WriteError, printable
 from dnnlib.json_files import append_record, keep_records, read_records
-from torch_utils.checkpoint import list_checkpoints
+from torch_utils.checkpoint import is_checkpoint, list_checkpoints
 from training.run_dir import names
 
 _LONGEST_LINE = 1 << 16
@@ -192,7 +192,7 @@ class RunDir:
     def nimg(self) -> int:
         """The images at the last tick; 0 before the first."""
         ticks = self.stats()
-        return round(ticks[-1]["Progress/kimg"]["mean"] * 1000) if ticks else 0
+        return _nimg(ticks[-1]) if ticks else 0
 
     def append_metric(self, record: dict[str, Any]) -> None:
         """Add a line to the results of the metric that the record names."""
@@ -230,13 +230,43 @@ class RunDir:
             if names.is_leftover(path.name):
                 path.unlink(missing_ok=True)
         (self.path / names.DIVERGED).unlink(missing_ok=True)
-        kimg = nimg / 1e3 + 1e-6
-        keep_records(self.path / names.STATS, lambda line: line["Progress/kimg"]["mean"] <= kimg)
+        keep_records(self.path / names.STATS, lambda line: _nimg(line) <= nimg)
         for name in self.metrics():
             keep_records(
                 self.path / names.metric_file(name),
                 lambda line: line.get("source") != "training" or line["nimg"] <= nimg,
             )
+
+    def drop_after(self, nimg: int) -> list[str]:
+        """Remove everything of later images, the results of calc_metrics.py too, so that the run goes on from `nimg`.
+
+        Best networks are left to who knows which came before them. Returns what was removed, in words.
+        """
+        told = [(names.nimg_of(path.name), path) for path in self.path.iterdir()]
+        later = [(count, path) for count, path in told if count is not None and count > nimg]
+        self.reopen()
+        # Checkpoints first, the newest of them before others: wherever this ends, the rest are those of one run.
+        for _, path in sorted(later, key=lambda item: (is_checkpoint(item[1].name), item[0]), reverse=True):
+            path.unlink()
+        dropped = [path.name for _, path in sorted(later)]
+        for name in (names.STATS, *map(names.metric_file, self.metrics())):
+            before = len(read_records(self.path / name))
+            keep_records(self.path / name, lambda line: _nimg(line) <= nimg)
+            gone = before - len(read_records(self.path / name))
+            dropped += [f"{gone} lines of {name}"] if gone else []
+        return dropped
+
+    def best(self) -> dict[str, Any]:
+        """Metric, value, images and file of the best snapshot; {} where there is none yet.
+
+        Raises:
+            UserError: the record is damaged.
+        """
+        path = self.path / names.BEST_RECORD
+        best = read_json(path) if path.exists() else {}
+        if best and not (isinstance(best, dict) and type(best.get("nimg")) is int):
+            raise UserError(f"{path} is damaged: it does not say which snapshot is the best")
+        return best
 
     def discard(self) -> None:
         """Remove what a run that never made a step has left here, and the folder if nothing else is in it."""
@@ -245,6 +275,13 @@ class RunDir:
                 path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             self.path.rmdir()
+
+
+def _nimg(line: dict[str, Any]) -> int:
+    """The images that a line of a table is of; 0 where it does not say."""
+    if "Progress/kimg" in line:
+        return round(line["Progress/kimg"]["mean"] * 1000)
+    return line.get("nimg") or 0
 
 
 def _try_lock(stream: IO) -> bool:

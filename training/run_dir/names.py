@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from torch_utils.checkpoint import is_checkpoint
+from torch_utils.checkpoint import checkpoint_nimg, is_checkpoint
 
 OPTIONS = "training_options.json"
 LOG = "log.txt"
@@ -15,6 +15,7 @@ BEST, BEST_RECORD = "best.safetensors", "best.json"
 FINISHED, DIVERGED = "finished.json", "diverged.json"
 LOCK = ".lock"
 EVENTS = "events.out.tfevents."
+_PICTURE = r"copies\w*"  # metrics that leave a picture
 
 
 @dataclass(frozen=True)
@@ -63,13 +64,20 @@ def picture_file(metric: str, nimg: int) -> str:
     return f"{metric}-{nimg // 1000:06d}.png"
 
 
+def nimg_of(name: str) -> int | None:
+    """The images that the name of a snapshot, grid, picture or checkpoint tells of, None for other names."""
+    picture = re.fullmatch(rf"{_PICTURE}-(\d{{6,}})\.png", name)
+    told = (SNAPSHOTS.nimg(name), FAKES.nimg(name), checkpoint_nimg(name.removesuffix(".damaged")))
+    return int(picture[1]) * 1000 if picture else next((nimg for nimg in told if nimg is not None), None)
+
+
 def is_ours(name: str) -> bool:
     """Whether a run writes files of this name; of no other may one be removed or written over."""
     return (
         name in (OPTIONS, LOG, STATS, REALS, FAKES_INIT, BEST, BEST_RECORD, FINISHED, DIVERGED)
         or name.startswith(EVENTS)
         or name == metric_file(metric_of(name))
-        or re.fullmatch(r"copies\w*-\d{6,}\.png", name) is not None
+        or re.fullmatch(rf"{_PICTURE}-\d{{6,}}\.png", name) is not None
         or any(name == kind.name(kind.nimg(name) or 0) for kind in (SNAPSHOTS, FAKES))
         or is_checkpoint(name.removesuffix(".damaged"))
     )
