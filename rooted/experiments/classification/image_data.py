@@ -1,7 +1,9 @@
 """Image classification sets as uint8 tensors in memory: CIFAR, Tiny-ImageNet, Food-101, folders, arrays of JPEGs."""
 
 import difflib
+import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,13 @@ class ImageSet:
     x: Tensor
     y: Tensor
     classes: list[str]
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of images and labels in their order."""
+        content = hashlib.sha256(self.x.contiguous().numpy())
+        content.update(self.y.contiguous().numpy())
+        return content.hexdigest()
 
     def select(self, indices: Tensor) -> "ImageSet":
         """The samples at `indices`."""

@@ -20,6 +20,7 @@ from rooted.experiments.classification.fast_model import FastNet
 from rooted.experiments.classification.image_data import ImageSet, augmented, flips_by_turns
 from rooted.experiments.classification.image_models import create
 from torch_utils.checkpoint import Checkpoints
+from torch_utils.machine.environment import provenance
 
 WHITENED = 5000  # images whose patches set the first layer of a FastNet
 
@@ -37,12 +38,14 @@ def train(
 ) -> dict[str, Any]:
     """Train and evaluate; with a `folder`, write checkpoint, events and result.json, and continue from them.
 
-    Returns the record: per-epoch history, final accuracy, cross-entropy, own loss, calibration error, seconds.
+    Returns the record: history by epoch, final accuracy, cross-entropy, own loss, calibration, seconds, data, place.
     Every random draw is a function of (seed, epoch), so that an interrupted run continues exactly.
     """
     if folder is not None and (folder / "result.json").is_file():
         record = _read_result(folder / "result.json")
         _check_same(record["config"], config, f"{folder / 'result.json'}")
+        if record.get("data", training.digest) != training.digest:
+            raise UserError(f"{folder / 'result.json'} was made with other images or labels; choose another --out")
         return record
     state, main = _State(config, training, runtime), runtime.world.is_main
     if folder is not None:
@@ -74,6 +77,8 @@ def train(
         "config": asdict(config),
         "loss": config.loss.describe(),
         "seed": config.seed,
+        "data": training.digest,
+        "environment": provenance(runtime.device),
         **{key: last[key] for key in ("accuracy", "cross_entropy", "own_loss", "calibration_error")},
         "seconds_per_epoch": seconds,
         "share_of_loss": per_call * steps / seconds,

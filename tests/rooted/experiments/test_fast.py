@@ -78,6 +78,10 @@ def test_it_learns_and_an_interrupted_run_continues_exactly(small, tmp_path, mon
     with pytest.raises(KeyboardInterrupt):
         image_training.train(CONFIG, small, small, RUNTIME, tmp_path / "parts")
     continued = image_training.train(CONFIG, small, small, RUNTIME, tmp_path / "parts")
+    assert continued["data"] == whole["data"]
+    assert continued["environment"]["torch"]
+    with pytest.raises(UserError, match="other images or labels"):
+        image_training.train(CONFIG, replace(small, y=small.y.flip(0)), small, RUNTIME, tmp_path / "parts")
     assert continued["cross_entropy"] == whole["cross_entropy"]
     [last], [other] = (list_checkpoints(tmp_path / name) for name in ("whole", "parts"))
     for part in ("model", "averaged"):
