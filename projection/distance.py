@@ -8,7 +8,6 @@ import importlib.util
 import math
 import os
 import pickle
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -16,11 +15,12 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 
-from dnnlib import UserError, first_line, last_line
+from dnnlib import UserError, last_line
 from dnnlib.weights import VGG16, locate
 from torch_utils.media.images import repeat_grey
 from torch_utils.published.efficientnet_lite import LITE0, efficientnet_lite, read_lite, stage_activations
 from torch_utils.published.lpips_vgg16 import lpips_vgg16
+from torch_utils.torchscript import load_torchscript
 
 LARGEST = 256  # pixels; larger images are reduced by area before perceptual features are computed
 LITE_SMALLEST = 128  # pixels; smaller images are enlarged for Lite0, which would see next to nothing of them
@@ -139,13 +139,7 @@ class TorchScriptDistance:
 
     def __init__(self, path: str | os.PathLike, device: torch.device | str = "cpu") -> None:
         self.name, self._path = Path(path).name, path
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, the files are still about
-                self._module = torch.jit.load(str(path), map_location=device).eval()
-        except (RuntimeError, ValueError, OSError) as error:
-            raise UserError(f"`distance`={path} cannot be read as a TorchScript file ({first_line(error)})") from error
-        arguments = {argument.name for argument in self._module.forward.schema.arguments}
+        self._module, arguments = load_torchscript(path, "distance", device)
         self._options = {
             key: value for key, value in (("resize_images", False), ("return_lpips", True)) if key in arguments
         }
@@ -154,7 +148,10 @@ class TorchScriptDistance:
         """The module's output, flattened."""
         x = (reduce(as_rgb(images)) + 1) * 127.5
         try:
-            return self._module(x, **self._options).flatten(1)
+            found = self._module(x, **self._options).flatten(1)
+            if len(found) != len(x):
+                raise ValueError(f"it gives features of {len(found)} images")
+            return found
         except Exception as error:  # what its code raises, and what torch raises in it
             shape = " x ".join(map(str, x.shape))
             raise UserError(

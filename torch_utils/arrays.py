@@ -42,13 +42,16 @@ def read_array(path: str | os.PathLike) -> np.ndarray:
 
 
 def is_torch_archive(path: str | os.PathLike) -> bool:
-    """Whether `torch.save` wrote a file, by its content; an `.npz` is a zip too. Raises as `read_arrays`."""
+    """Whether `torch.save` wrote a file, by its content; an `.npz` is a zip too. A damaged zip counts as one."""
     with open_regular(path) as stream:
         start = stream.read(16)
         if not start.startswith(TORCH_ARCHIVES[0]):
             return start.startswith(_OLD_ARCHIVE)
-        with zipfile.ZipFile(stream) as archive:
-            return any(name.endswith("/data.pkl") for name in archive.namelist())
+        try:
+            with zipfile.ZipFile(stream) as archive:
+                return any(name.endswith("/data.pkl") for name in archive.namelist())
+        except ZIP_ERRORS:
+            return True
 
 
 def read_torch(path: str | os.PathLike) -> Any:

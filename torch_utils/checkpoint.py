@@ -115,8 +115,9 @@ class Checkpoints:
 
 
 def list_checkpoints(run_dir: Path) -> list[Path]:
-    """The checkpoint files of a run directory, newest first."""
-    return sorted((path for path in Path(run_dir).iterdir() if is_checkpoint(path.name)), reverse=True)
+    """The checkpoint files of a run directory, newest first; folders, pipes and devices of such a name are none."""
+    found = (path for path in Path(run_dir).iterdir() if is_checkpoint(path.name) and path.is_file())
+    return sorted(found, reverse=True)
 
 
 def is_checkpoint(name: str) -> bool:

@@ -89,7 +89,7 @@ def torch_files(field: Field, choose: random.Random, case: Path) -> Arguments:
         for _ in range(choose.choice((0, 1, 1, 3))):
             name = choose.choice(list(state))
             match choose.randrange(5):
-                case 0 | 1:
+                case 0 | 1 if isinstance(state[name], torch.Tensor):
                     state[name] = changed_tensor(state[name], choose)
                 case 2:
                     state[f"{choose.choice(ODD)}"] = state.pop(name)

@@ -1,13 +1,13 @@
 """A user's TorchScript file as a detector."""
 
-import warnings
 from pathlib import Path
 
 import torch
 
-from dnnlib import UserError, first_line, last_line
+from dnnlib import UserError, last_line
 from dnnlib.checksum import file_sha256
 from metrics.detectors.detector import Detector, Network
+from torch_utils.torchscript import load_torchscript
 
 
 def open_torchscript(path: Path, device: torch.device) -> Detector:
@@ -18,13 +18,7 @@ def open_torchscript(path: Path, device: torch.device) -> Detector:
     `return_features` or `return_lpips`, as those of StyleGAN2-ADA have, is called with them set.
     """
     digest = file_sha256(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # TorchScript is deprecated, the files are still about
-            module = torch.jit.load(path, map_location=device).eval()
-        arguments = {argument.name for argument in module.forward.schema.arguments}
-    except (RuntimeError, ValueError, AttributeError) as error:
-        raise UserError(f"`detector`={path} is not a TorchScript file: {first_line(error)}") from error
+    module, arguments = load_torchscript(path, "detector", device)
     options = {"return_features": True} if "return_features" in arguments else {}
     lpips_options = {"resize_images": False, "return_lpips": True} if "return_lpips" in arguments else options
 

@@ -156,6 +156,14 @@ def test_torchscript_files(tmp_path, pair):
         assert isinstance(distance, TorchScriptDistance)
         assert distance.name == f"{i}.pt"
         torch.testing.assert_close(distance.features(pair[0]), (pair[0].mean(dim=(2, 3)) + 1) * 127.5)
+
+    class Averaged(torch.nn.Module):
+        def forward(self, x):
+            return x.mean(dim=0)
+
+    torch.jit.script(Averaged()).save(str(tmp_path / "averaged.pt"))
+    with pytest.raises(UserError, match=r"it gives features of 3 images\); it must"):
+        load_distance(str(tmp_path / "averaged.pt")).features(pair[0])
     (tmp_path / "bad.pt").write_bytes(b"nothing of the kind")
     with pytest.raises(UserError, match=r"`distance`=.*bad\.pt cannot be read as a TorchScript file"):
         load_distance(str(tmp_path / "bad.pt"))

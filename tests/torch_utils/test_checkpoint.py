@@ -203,3 +203,13 @@ def test_what_has_no_state_is_refused(tmp_path):
         pack({"a": {"set": {1}}})
     with pytest.raises(ValueError, match=r"not JSON compliant|Out of range"):
         pack({"a": float("nan")})
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_no_checkpoint(tmp_path, make):
+    """Nothing waits for it, and nothing is done to it."""
+    make(tmp_path / "checkpoint-000000001.safetensors")
+    assert _load(tmp_path) == (None, [])
+    _save(tmp_path, 5, 6, keep=1)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-000000200.safetensors"]
+    assert os.path.lexists(tmp_path / "checkpoint-000000001.safetensors")
