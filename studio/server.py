@@ -170,12 +170,10 @@ class Studio:
         words = {
             "query": ask.state.query(), "alt": f"Picture by {Path(network.location).name}: {state.describe()}",
             "command": state.command(network.location, f"projected_w-{state.photo}.npz"), "weights": weights,
-            "mix_layers": list(state.mix_layers),
+            "mix_layers": list(state.mix_layers), "keys": [key.to_json() for key in ask.keys],
+            "key_queries": [key.query() for key in ask.keys],
         }  # fmt: skip
-        if ask.from_query:
-            words |= {"state": ask.state.to_json(), "keys": [key.to_json() for key in ask.keys]}
-            words["key_queries"] = [key.query() for key in ask.keys]
-        return words
+        return words | ({"state": ask.state.to_json()} if ask.from_query else {})
 
     async def _image(self, request: Request) -> Response:
         state = State.from_query(request.url.query)

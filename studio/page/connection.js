@@ -8,7 +8,6 @@ export class Connection {
     this.on = on;
     this.number = 0;
     this.shown = {};
-    this.waiting = null; // the newest question, while there is no connection
     this.delay = 250;
     this.open();
   }
@@ -20,8 +19,6 @@ export class Connection {
     this.socket.addEventListener("open", () => {
       this.delay = 250;
       this.on.open();
-      if (this.waiting) this.socket.send(JSON.stringify(this.waiting));
-      this.waiting = null;
     });
     this.socket.addEventListener("message", (event) => this.receive(event.data));
     this.socket.addEventListener("close", () => {
@@ -49,11 +46,10 @@ export class Connection {
     this.on.picture(which, number, new Blob([new Uint8Array(data, 5)]));
   }
 
-  // Ask for a picture; returns the number of the question.
+  // Ask for a picture; returns the number of the question. Without a connection it is lost: `open` asks again.
   ask(question) {
     const message = { n: ++this.number, ...question };
     if (this.socket.readyState === WebSocket.OPEN) this.socket.send(JSON.stringify(message));
-    else this.waiting = message;
     return message.n;
   }
 }

@@ -8,7 +8,7 @@ export class Frames {
     this.store = store;
     this.ask = ask;
     this.playing = false;
-    this.query = "";
+    this.queries = new Map(); // addresses by key frame
     this.number = 0;
     byId("key-add").addEventListener("click", () => this.add());
     byId("play").addEventListener("click", () => this.toggle());
@@ -18,11 +18,18 @@ export class Frames {
 
   motion() { return { frames: Math.max(1, whole(byId("frames"), 600)), loop: byId("loop").checked }; }
 
-  states() { return this.store.keys.map((key) => key.state); }
+  // The addresses of key frames, from an answer.
+  learn(keys, queries) {
+    const fresh = keys.some((key) => this.query(key) === undefined);
+    keys.forEach((key, i) => this.queries.set(JSON.stringify(key), queries[i]));
+    if (fresh) this.show(this.store.keys);
+  }
+
+  query(key) { return this.queries.get(JSON.stringify(key)); }
 
   add() {
     if (this.store.keys.length >= 32) return say("32 key frames are the most");
-    this.store.setKeys([...this.store.keys, { state: this.store.state, query: this.query }]);
+    this.store.setKeys([...this.store.keys, this.store.state]);
   }
 
   show(keys) {
@@ -34,11 +41,12 @@ export class Frames {
         byId("keys").children[to]?.querySelector("button")?.focus();
       };
       const item = make("li", { draggable: true },
-        make("img", { src: `/image.png?${key.query}`, alt: `Key frame ${i + 1}`, loading: "lazy", onclick: () => this.store.set(key.state) }),
+        make("img", { alt: `Key frame ${i + 1}: seed ${key.seed}`, title: "Show it", onclick: () => this.store.set(key) }),
         make("div", {},
           make("button", { textContent: "\u25c0", "aria-label": `Key frame ${i + 1} earlier`, disabled: i === 0, onclick: move(i - 1) }),
           make("button", { textContent: "\u00d7", "aria-label": `Remove key frame ${i + 1}`, onclick: () => this.store.setKeys(keys.filter((_, j) => j !== i)) }),
           make("button", { textContent: "\u25b6", "aria-label": `Key frame ${i + 1} later`, disabled: i === keys.length - 1, onclick: move(i + 1) })));
+      if (this.query(key) !== undefined) item.firstElementChild.src = `/image.png?${this.query(key)}`;
       item.addEventListener("dragstart", (event) => event.dataTransfer.setData("text/plain", `key ${i}`));
       item.addEventListener("dragover", (event) => event.preventDefault());
       item.addEventListener("drop", (event) => {
@@ -70,7 +78,7 @@ export class Frames {
   // Ask for the frame whose time has come: a slow machine shows fewer, at the same speed.
   next() {
     if (!this.playing) return;
-    const keys = this.states();
+    const { keys } = this.store;
     if (keys.length < 2) return this.toggle();
     const motion = this.motion();
     const count = motion.loop ? keys.length * motion.frames : (keys.length - 1) * motion.frames + 1;
@@ -82,7 +90,7 @@ export class Frames {
   arrived() { if (this.playing) requestAnimationFrame(() => this.next()); }
 
   async makeFilm(suffix) {
-    const body = JSON.stringify({ state: this.store.state, keys: this.states(), motion: this.motion(), suffix, fps: Math.max(1, whole(byId("fps"), 120)) });
+    const body = JSON.stringify({ state: this.store.state, keys: this.store.keys, motion: this.motion(), suffix, fps: Math.max(1, whole(byId("fps"), 120)) });
     const begun = await post("/film", body);
     if (begun) this.number = begun.number;
   }

@@ -17,6 +17,7 @@ const pending = new Map(); // what to do with the answer to a question, by its n
 
 const ask = (question, then) => {
   const number = connection.ask(question);
+  byId("stage").setAttribute("aria-busy", "true");
   if (then) pending.set(number, () => then(question));
   return number;
 };
@@ -26,7 +27,7 @@ const directions = new Directions(store);
 const frames = new Frames(store, ask);
 const photo = new Photo(store);
 const beside = new Beside(store);
-const share = new Share(store, ask);
+const share = new Share(store, ask, frames);
 
 let keysShown = "";
 store.listen((state, keys) => {
@@ -41,18 +42,20 @@ store.listen((state, keys) => {
 });
 
 let asked = "";
+let kept = []; // notes that stay until something is changed
 store.listen((state, keys) => {
-  const text = JSON.stringify([state, keys.length, beside.catalogue]);
+  const text = JSON.stringify([state, keys, beside.catalogue]);
   if (text === asked || frames.playing) return;
   asked = text;
-  ask({ state });
+  kept = [];
+  ask({ state, keys });
 });
 
 const connection = new Connection({
   open() {
     byId("link").dataset.state = "open";
     byId("link").textContent = "connected";
-    if (store.state) ask({ state: store.state });
+    if (store.state) ask({ state: store.state, keys: store.keys });
     else ask(firstQuestion());
   },
   closed() {
@@ -63,11 +66,10 @@ const connection = new Connection({
   words: hear,
   picture(which, number, blob) {
     const image = byId(["left", "right"].includes(which) ? `${which}-picture` : which);
-    show(image, blob, about[which]);
-    if (which === "left") {
-      image.dataset.number = number;
-      if (frames.playing) frames.arrived();
-    }
+    show(image, blob, about[which], () => {
+      if (which === "left" && number === connection.number) byId("stage").setAttribute("aria-busy", "false");
+    });
+    if (which === "left" && frames.playing) frames.arrived();
   },
 });
 
@@ -89,21 +91,24 @@ function hear(words) {
   }
   if (words.network) return learnNetwork(words.network, words.about);
   if (words.error) {
+    if ((words.n ?? connection.number) === connection.number) byId("stage").setAttribute("aria-busy", "false");
     if (frames.playing) frames.toggle();
     showNotes([words.error]);
-    if (!store.state) ask({ query: "", keys: [] }); // an address that nobody can read: from the beginning
+    if (!store.state) { // an address that nobody can read: from the beginning, and that is said
+      kept = [words.error];
+      ask({ query: "", keys: [] });
+    }
     return;
   }
   if (words.frame !== undefined) return;
   if (words.state) {
-    const keys = words.keys.map((state, i) => ({ state, query: words.key_queries[i] }));
-    asked = JSON.stringify([words.state, keys.length, beside.catalogue]);
-    store.begin(words.state, keys);
+    asked = JSON.stringify([words.state, words.keys, beside.catalogue]);
+    store.begin(words.state, words.keys);
   }
   pending.get(words.n)?.();
   for (const number of pending.keys()) if (number <= words.n) pending.delete(number);
-  showNotes(words.notes ?? []);
-  frames.query = words.query;
+  showNotes([...kept, ...(words.notes ?? [])]);
+  frames.learn(words.keys, words.key_queries);
   share.show(words);
   showAnswer(words);
   byId("left-picture").alt = words.alt;

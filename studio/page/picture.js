@@ -2,7 +2,8 @@
 
 const turns = {};
 
-export function show(image, blob, about) {
+// `then` is called when it is shown.
+export function show(image, blob, about, then) {
   const turn = (turns[image.id] = (turns[image.id] ?? 0) + 1);
   const url = URL.createObjectURL(blob);
   const next = new Image();
@@ -14,7 +15,7 @@ export function show(image, blob, about) {
     image.width = next.naturalWidth;
     image.height = next.naturalHeight;
     image.classList.toggle("alpha", about !== undefined && about.channels % 2 === 0);
-    image.dataset.shown = Number(image.dataset.shown ?? 0) + 1;
+    then();
     if (old.startsWith("blob:")) URL.revokeObjectURL(old);
   }).catch(() => URL.revokeObjectURL(url));
 }

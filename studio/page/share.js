@@ -3,8 +3,9 @@
 import { byId, save, say } from "./dom.js";
 
 export class Share {
-  // `ask(question)` asks the server; `store` holds the state.
-  constructor(store, ask) {
+  // `ask(question)` asks the server; `store` holds the state; `frames` knows the addresses of key frames.
+  constructor(store, ask, frames) {
+    this.frames = frames;
     this.store = store;
     this.address = "";
     this.timer = 0;
@@ -22,7 +23,7 @@ export class Share {
         if (file.size > 1e6) throw new Error("too large");
         const preset = JSON.parse(await file.text());
         if (preset.studio !== 1 || typeof preset.state !== "object") throw new Error("no preset");
-        ask({ state: preset.state }, (asked) => store.begin({ ...store.state, ...asked.state }, preset.keys ?? []));
+        ask({ state: preset.state, keys: preset.keys ?? [] }, (asked) => store.begin({ ...store.state, ...asked.state }, asked.keys));
       } catch {
         say(`${file.name} is no preset of the studio`);
       }
@@ -33,7 +34,7 @@ export class Share {
   show(words) {
     byId("command").textContent = words.command;
     byId("download").href = `/image.png?${words.query}`;
-    const keys = this.store.keys.map((key) => `key=${encodeURIComponent(key.query)}`);
+    const keys = this.store.keys.map((key) => `key=${encodeURIComponent(this.frames.query(key) ?? "")}`);
     const query = [words.query, ...keys].filter(Boolean).join("&");
     this.address = query ? `/?${query}` : "/";
     clearTimeout(this.timer);

@@ -6,7 +6,7 @@ const SETTLED = 350; // ms without a change make a step that can be undone
 export class Store {
   constructor() {
     this.state = null;
-    this.keys = []; // of { state, query }
+    this.keys = []; // states
     this.past = [];
     this.future = [];
     this.listeners = [];

@@ -21,6 +21,7 @@ from studio.serve import listen, make_server
 from studio.server import Studio
 from studio.state import State
 from training.networks import Generator, GeneratorConfig
+from training.run_dir import RunDir
 from training.snapshot import load_snapshot, save_snapshot
 
 NAMES = ["cat", "dog", "1"]
@@ -96,20 +97,27 @@ class Running:
         address: of its page, without the token; token: what opens it; session: a client that is let in.
     """
 
-    def __init__(self, catalogue: Catalogue, port: int = 0, secret: str = "a secret of this test") -> None:
+    def __init__(self, catalogue: Catalogue) -> None:
         self.token = "a-token"
-        self._listening = listen("127.0.0.1", port) if port else socket.create_server(("127.0.0.1", 0))
+        self._catalogue = catalogue
+        self.port = 0
+        self.start_again()
+        self.session = requests.Session()
+        self.session.headers["Origin"] = self.address
+        assert self.session.get(f"{self.address}/?token={self.token}").ok
+
+    def start_again(self) -> None:
+        """Serve at the port of before, with another studio and the user's secret."""
+        self._listening = listen("127.0.0.1", self.port) if self.port else socket.create_server(("127.0.0.1", 0))
         self.port = self._listening.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}"
-        self.server = make_server(Studio(catalogue, torch.device("cpu"), "pixel"), self.token, secret)
+        studio = Studio(self._catalogue, torch.device("cpu"), "pixel")
+        self.server = make_server(studio, self.token, "a secret of these tests")
         self._thread = threading.Thread(target=self.server.run, args=([self._listening],), daemon=True)
         self._thread.start()
         while not self.server.started:
             assert self._thread.is_alive()
             time.sleep(0.01)
-        self.session = requests.Session()
-        self.session.headers["Origin"] = self.address
-        assert self.session.get(f"{self.address}/?token={self.token}").ok
 
     def socket(self):
         """A WebSocket like that of a page, which has been told of the catalogue."""
@@ -130,9 +138,34 @@ class Running:
 
 
 @pytest.fixture(scope="module")
-def running(files):
+def serve():
+    """`serve(catalogue)`: a studio that runs until the end of the module's tests."""
+    started = []
+
+    def begin(catalogue: Catalogue) -> Running:
+        started.append(Running(catalogue))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        one.stop()
+
+
+@pytest.fixture(scope="module")
+def running(files, serve):
     """A studio of all networks: A plain, B classes, C rgba, D wide, E other."""
     names = ["plain", "classes", "rgba", "wide", "other"]
-    found = Running(Catalogue([str(files[name]) for name in names], [], torch.device("cpu"), load_snapshot))
-    yield found
-    found.stop()
+    return serve(Catalogue([str(files[name]) for name in names], [], torch.device("cpu"), load_snapshot))
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory):
+    """A run with snapshots after 0 and 12 kimg, and a metric."""
+    folder = tmp_path_factory.mktemp("runs") / "00000-faces-rlo-k11"
+    for kimg, seed in ((0, 5), (12, 6)):
+        save_network(folder / f"network-snapshot-{kimg:06d}.safetensors", seed=seed)
+    run = RunDir(folder)
+    run.write_options({})
+    for nimg, value in ((0, 220.5), (12_000, 44.0)):
+        run.append_metric({"metric": "swd1k", "nimg": nimg, "results": {"swd1k": value}})
+    return folder
