@@ -47,7 +47,7 @@ def files(tmp_path_factory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("networks")
     kinds = {
         "plain": {}, "other": {"seed": 1}, "classes": {"img_channels": 1, "c_dim": 3}, "rgba": {"img_channels": 4},
-        "wide": {"z_dim": 5, "w_dim": 12, "resolution": 8},
+        "wide": {"base_size": (4, 6), "z_dim": 5, "w_dim": 12, "resolution": 8},
     }  # fmt: skip
     return {name: save_network(folder / f"{name}.safetensors", **options) for name, options in kinds.items()}
 

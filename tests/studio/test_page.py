@@ -349,7 +349,7 @@ def test_hostile_files_are_refused_in_a_line(page, tmp_path, data):
 def test_two_networks_side_by_side(page):
     page.open()
     page.set("right", "B", "change")
-    page.wait("document.getElementById('right-picture').naturalWidth === 8")
+    page.wait("document.getElementById('right-picture').naturalWidth === 12")
     assert any("z has" in note for note in page.notes())
     before = page.pixels("right-picture")
     page.set("seed", 4)

@@ -126,7 +126,7 @@ def test_a_state_is_answered_by_its_picture(running):
 
 
 @pytest.mark.parametrize(
-    ("left", "mode", "size"), [("B", "L", (16, 16)), ("C", "RGBA", (16, 16)), ("D", "RGB", (8, 8))]
+    ("left", "mode", "size"), [("B", "L", (16, 16)), ("C", "RGBA", (16, 16)), ("D", "RGB", (12, 8))]
 )
 def test_other_kinds_of_networks(running, left, mode, size):
     with running.socket() as socket:
@@ -149,7 +149,7 @@ def test_two_networks_side_by_side_say_what_they_do_not_share(running):
         words, pictures = ask(socket, right="D", cutoff=6)
         assert sorted(pictures) == [LEFT] or sorted(pictures) == [LEFT, RIGHT]
         assert any("z has 8 and 5 numbers" in note for note in words["notes"])
-        assert any("16 x 16 and 8 x 8 pixels" in note for note in words["notes"])
+        assert any("16 x 16 and 12 x 8 pixels" in note for note in words["notes"])
         assert any("D has 4 layers" in note for note in words["notes"])
 
 
