@@ -1,6 +1,7 @@
 """The walls of docs/architecture.md, checked against the imports."""
 
 import ast
+import functools
 import graphlib
 import re
 import subprocess
@@ -55,6 +56,7 @@ ROOMS = {
 EXPERIMENTS = {"rooted", "dnnlib", "torch_utils"}
 
 
+@functools.cache
 def imports_of(path: Path) -> set[str]:
     """Dotted names of the project's modules that a file imports, wherever in it."""
     names = set()
@@ -91,6 +93,7 @@ def _module(name: str) -> tuple[str, ...] | None:
     return None
 
 
+@functools.cache
 def _neighbours() -> dict[str, dict[str, set[str]]]:
     """For every folder: which files and rooms side by side in it import which others, in whatever depth."""
     graphs: dict[str, dict[str, set[str]]] = {}
