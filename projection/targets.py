@@ -1,13 +1,13 @@
 """Pictures to project: found in files and folders, cropped and brought to the network's size and channels."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from dnnlib import UserError
 from dnnlib.files import read_regular
@@ -15,8 +15,11 @@ from torch_utils.media.pictures import (
     DECODE_ERRORS,
     MOST_BYTES,
     center_crop,
+    in_mode,
+    is_picture,
+    left_out,
     open_picture,
-    picture_suffixes,
+    upright,
     why_unreadable,
 )
 
@@ -31,8 +34,10 @@ class Target:
     path: Path
 
 
-def find_targets(paths: Sequence[str | os.PathLike]) -> list[Target]:
+def find_targets(paths: Sequence[str | os.PathLike], say: Callable[[str], None] = lambda line: None) -> list[Target]:
     """The pictures that files and folders (not their sub-folders) give, in order.
+
+    `say` is told of pictures in folders whose formats are not read.
 
     Raises:
         UserError: no such file or folder, or a folder without pictures.
@@ -40,9 +45,13 @@ def find_targets(paths: Sequence[str | os.PathLike]) -> list[Target]:
     files: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            found = sorted(file for file in path.iterdir() if file.suffix.lower() in picture_suffixes())
+            names = sorted(file.name for file in path.iterdir())
+            found = [path / name for name in names if is_picture(name)]
+            others = left_out(names)
             if not found:
-                raise UserError(f"`targets`={path}: the folder holds no pictures")
+                raise UserError(f"`targets`={path}: the folder holds no pictures{f' ({others})' * bool(others)}")
+            if others:
+                say(f"note: {path}: {others}")
             files += found
         elif path.exists():
             files.append(path)
@@ -58,18 +67,19 @@ def find_targets(paths: Sequence[str | os.PathLike]) -> list[Target]:
 def load_target(path: str | os.PathLike, channels: int, height: int, width: int | None = None) -> torch.Tensor:
     """A picture as uint8 [channels, height, width]; a square where no width is given.
 
-    Turned as its EXIF data says, cropped to the largest middle part of that shape, resized with Lanczos, and converted
-    to L, LA, RGB or RGBA for 1, 2, 3 or 4 channels.
+    As dataset_tool.py shows it: turned as its EXIF data say, 16 bits to 8, on white where the network has no alpha;
+    cropped to the largest middle part of that shape, and resized with Lanczos. L, LA, RGB or RGBA for 1, 2, 3 or 4
+    channels.
 
     Raises:
         UserError: unreadable.
     """
     try:
         with open_picture(read_regular(path, MOST_BYTES)) as picture:
-            picture = ImageOps.exif_transpose(picture).convert(MODES[channels])
+            picture = in_mode(upright(picture), MODES[channels])
     except DECODE_ERRORS as error:
         raise UserError(
-            f"`targets`={path} cannot be read as a picture ({why_unreadable(error)}); convert it to PNG or JPEG"
+            f"`targets`={path} cannot be read as a picture ({why_unreadable(error)}); save it as PNG or JPEG"
         ) from error
     width = height if width is None else width
     picture = center_crop(picture, (width, height))

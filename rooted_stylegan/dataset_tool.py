@@ -8,7 +8,7 @@ r"""Make a data set for training: images of one size in a zip or folder, with la
   dataset_tool.py --recipe=ffhq --source=thumbnails128x128 --dest=ffhq64.zip --resolution=64
   dataset_tool.py --recipe=stanford-dogs --source=dogs/ --dest=dogs64.zip --resolution=64
 
-The source is a folder (searched in all sub-folders), .zip or .tar of images, an LMDB folder, CIFAR-10's
+The source is a folder (searched in all sub-folders), .zip, .tar or .tar.gz of images, an LMDB folder, CIFAR-10's
 cifar-10-python.tar.gz, MNIST's train-images-idx3-ubyte.gz, an .npz of JPEG files, or builtin:faces.
 Sizes are width x height, each 2 to 7 times a power of two, the same for both: 64x64, 384x256, 192x256.
 Images are turned upright as their EXIF data say. The result is the same, byte for byte, for the same source.
@@ -236,7 +236,7 @@ def _open_archive(source: str) -> Source | None:
         return image_files.from_lmdb(path)
     if not path.is_file():
         return None
-    if name.endswith((".tar.gz", ".tgz")):
+    if image_files.tar_suffix(name) and archives.is_cifar10(path):
         return archives.from_cifar10(path)
     if name.endswith(("-ubyte", "-ubyte.gz")):
         return archives.from_mnist(path)

@@ -71,7 +71,8 @@ def main(options: Options) -> None:
       python projector.py --network=network.safetensors --target=face.png --outdir=out
       python projector.py --network=network.safetensors --target=faces/ --space=w+ --distance=pixel --outdir=out
     """  # noqa: D301 - click wants the character \\b
-    found = find_targets(options.targets)
+    note = functools.partial(say, err=True)
+    found = find_targets(options.targets, note)
     save_video = _can_write_video() if options.save_video is None else options.save_video
     if options.save_video:
         require_ffmpeg()
@@ -82,7 +83,6 @@ def main(options: Options) -> None:
         raise UserError("--class: this network is not conditional; leave it out")
     label = options.label_for(snapshot)
     pictures = torch.stack([load_target(t.path, G.img_channels, *G.config.img_size) for t in found])
-    note = functools.partial(say, err=True)
     distance = load_distance(options.distance, device, offline=options.offline, note=note)
     folders = _make_folders(Path(options.outdir), found)
 

@@ -135,6 +135,7 @@ def _introduction(config: TrainingConfig, run: RunDir, dataset: ImageDataset) ->
     return [
         f"run directory: {run.path}",
         data_description(config.training_set_kwargs.path, dataset),
+        *([f"warning: {dataset.left_out}"] if dataset.left_out else []),
         f"loss {config.loss.describe()}, batch {config.batch_size}, {config.total_kimg:g} kimg, "
         f"{config.device} x {config.num_gpus}, {precision}",
         describe_implementations(),

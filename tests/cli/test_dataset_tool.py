@@ -16,7 +16,7 @@ from PIL import Image, ImageChops
 from rooted_stylegan import dataset_tool
 from training.dataset import ImageDataset
 
-ROOT = Path(dataset_tool.__file__).parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(*args, status=0):
@@ -459,3 +459,14 @@ def test_real_dogs_by_one_command(data_dir, tmp_path):
     assert (len(ds), ds.image_shape) == (60, (3, 64, 64))
     assert ds.class_names[:2] == ["affenpinscher", "afghan_hound"]
     assert ds.to_tensor().float().std() > 40  # pictures, not flat areas
+
+
+def test_pictures_of_formats_that_are_not_read_stop_or_are_reported(photos, tmp_path):
+    (photos / "cat" / "draft.PSD").write_bytes(b"8BPS")
+    stopped = run("--source", photos, "--dest", tmp_path / "a.zip", "--resolution=16", status=2)
+    assert "draft.PSD: format that is not read: Photoshop; save it as PNG; leave such images out with" in stopped
+    assert stopped.endswith("--on-error=skip\n")
+    output = run("--source", photos, "--dest", tmp_path / "a.zip", "--resolution=16", "--on-error=skip",
+                 "--report", tmp_path / "r.json")  # fmt: skip
+    assert "left out, format that is not read: 1: cat/draft.PSD (Photoshop; save it as PNG)" in output
+    assert json.loads((tmp_path / "r.json").read_text())["left_out"][0]["source"] == "cat/draft.PSD"

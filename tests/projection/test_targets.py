@@ -61,3 +61,28 @@ def test_the_central_square_is_taken_and_exif_obeyed(tmp_path):
     turned = load_target(tmp_path / "turned.png", 1, 16)
     assert turned[0, :, 8:].float().mean() > 250
     assert turned[0, :, :8].float().mean() < 5
+
+
+def test_sixteen_bits_and_alpha_are_shown_as_data_sets_show_them(tmp_path):
+    ramp = np.linspace(2000, 60000, 256).reshape(16, 16).astype(np.uint16)
+    Image.fromarray(ramp).save(tmp_path / "16.png")
+    image = load_target(tmp_path / "16.png", 3, 16)
+    assert (image[0].numpy() == np.round(ramp / 257)).all()
+    assert load_target(picture(tmp_path / "clear.png", "RGBA", colour=(200, 10, 10, 0)), 3, 16).min() == 255
+    Image.new("F", (16, 16), 0.5).save(tmp_path / "float.tif")
+    with pytest.raises(UserError, match="F has no fixed range of values"):
+        load_target(tmp_path / "float.tif", 3, 16)
+
+
+def test_what_a_mac_adds_is_passed_over_and_other_formats_are_said(tmp_path):
+    picture(tmp_path / "face.png")
+    (tmp_path / "._face.png").write_bytes(b"\0\5\x16\7\0\2\0\0Mac OS X        ")
+    (tmp_path / "draft.psd").write_bytes(b"8BPS")
+    said = []
+    assert [target.name for target in find_targets([tmp_path], said.append)] == ["face"]
+    assert said == [f"note: {tmp_path}: 1 files are left out: Photoshop; save it as PNG"]
+    (tmp_path / "face.png").unlink()
+    with pytest.raises(UserError, match=r"holds no pictures \(1 files are left out: Photoshop"):
+        find_targets([tmp_path])
+    with pytest.raises(UserError, match="no picture but what macOS keeps beside a file"):
+        load_target(tmp_path / "._face.png", 3, 16)

@@ -6,33 +6,35 @@ import re
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 from dnnlib import UserError
 from dnnlib.archives import ZIP_ERRORS, read_entry, read_head
 from dnnlib.files import open_regular, read_regular
-from torch_utils.media.pictures import MOST_BYTES, picture_suffixes
+from torch_utils.media.pictures import MOST_BYTES, is_clutter, is_picture, left_out
 
 DATASET_JSON = "dataset.json"
 
 
 class FolderFiles:
-    """All files under a folder, named by their path from there with forward slashes."""
+    """All files under a folder, named by their path from there (or its `top_folder`) with forward slashes."""
 
     def __init__(self, path: Path):
         self.path = path
-        self.names = sorted(_walk(path))
+        names = sorted(_walk(path))
+        top = top_folder(names)
+        self._root, self.names = path / top, [name.removeprefix(top) for name in names]
 
     def head(self, name: str, size: int) -> bytes:
         """Return the first `size` bytes of one file. Raises UserError as `read` does."""
-        with _reading(self.path, name), open_regular(self.path / name) as stream:
+        with _reading(self.path, name), open_regular(self._root / name) as stream:
             return stream.read(size)
 
     def read(self, name: str, most: int = MOST_BYTES) -> bytes:
         """Return the bytes of one file. Raises UserError if it is gone, larger than `most`, or may not be read."""
         with _reading(self.path, name):
-            return read_regular(self.path / name, most)
+            return read_regular(self._root / name, most)
 
     def checksum(self, name: str) -> tuple[int, int]:
         """Return size and CRC-32 of one file (the same numbers that a zip of it would store)."""
@@ -41,7 +43,10 @@ class FolderFiles:
 
 
 class ZipFiles:
-    """All files of a zip. Safe for threads, for forked and for spawned processes: each process opens its own handle."""
+    """All files of a zip, named by their path from its top (or its `top_folder`).
+
+    Safe for threads, for forked and for spawned processes: each process opens its own handle.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -51,7 +56,9 @@ class ZipFiles:
         infos = [info for info in self._zip().infolist() if not info.is_dir()]
         for info in infos:
             refuse_escape(path, info.orig_filename)
-        self.names = sorted({info.filename for info in infos if not is_clutter(info.filename)})
+        names = sorted({info.filename for info in infos if not is_clutter(info.filename)})
+        self._top = top_folder(names)
+        self.names = [name.removeprefix(self._top) for name in names]
 
     def _zip(self) -> zipfile.ZipFile:
         with self._lock:
@@ -69,20 +76,20 @@ class ZipFiles:
     def head(self, name: str, size: int) -> bytes:
         """Return the first `size` bytes of one file. Raises UserError as `read` does."""
         with _reading(self.path, name):
-            return read_head(self._zip(), name, size)
+            return read_head(self._zip(), self._top + name, size)
 
     def read(self, name: str, most: int = MOST_BYTES) -> bytes:
         """Return the bytes of one file. Raises UserError if it is damaged, encrypted, or unpacks to too much."""
         with _reading(self.path, name):
-            return read_entry(self._zip(), name, most)
+            return read_entry(self._zip(), self._top + name, most)
 
     def checksum(self, name: str) -> tuple[int, int]:
         """Return size and CRC-32 of one file, as the zip's directory states them."""
-        info = self._zip().getinfo(name)
+        info = self._zip().getinfo(self._top + name)
         return info.file_size, info.CRC
 
     def __getstate__(self) -> dict:
-        return {"path": self.path, "names": self.names}
+        return {"path": self.path, "names": self.names, "_top": self._top}
 
     def __setstate__(self, state: dict) -> None:
         self.__dict__.update(state)
@@ -111,23 +118,43 @@ def open_files(path: str | os.PathLike) -> FolderFiles | ZipFiles:
     return ZipFiles(path)
 
 
-def is_clutter(name: str) -> bool:
-    """Whether a file is hidden, or the kind that macOS adds to archives, and so never one of the images."""
-    return any(part.startswith(".") or part == "__MACOSX" for part in PurePosixPath(name).parts)
-
-
 def image_names(names: list[str]) -> list[str]:
     """Return those names whose extension belongs to a format that is read, in their order."""
-    suffixes = picture_suffixes()
-    return [name for name in names if PurePosixPath(name).suffix.lower() in suffixes]
+    return [name for name in names if is_picture(name)]
+
+
+def no_images(path: str | os.PathLike, argument: str, names: list[str]) -> UserError:
+    """What to raise where a folder or archive holds no images that are read."""
+    others = left_out(names)
+    why = f" that are read ({others})" if others else "; give a folder, zip or tar with image files in it"
+    return UserError(f"`{argument}`: {path} holds no images{why}")
+
+
+def top_folder(names: Iterable[str]) -> str:
+    """The one folder (as `set/`) that all files lie in together with their `dataset.json`; empty if there is none.
+
+    So is a data set packed whose folder was zipped as a whole, by Finder or Explorer.
+    """
+    names = list(names)
+    top, slash, _ = names[0].partition("/") if names else ("", "", "")
+    inside = f"{top}{slash}"
+    is_one = bool(slash) and f"{inside}{DATASET_JSON}" in names and all(name.startswith(inside) for name in names)
+    return inside if is_one else ""
 
 
 def _walk(folder: Path) -> Iterator[str]:
-    """The files under a folder by their path from there, clutter left out; links to folders are not followed."""
-    waiting = [""]
-    while waiting:
-        inside = waiting.pop()
+    """The files under a folder by their path from there, clutter left out.
+
+    Links to folders are followed once all else has been seen, and no folder is seen twice, so that circles end.
+    """
+    waiting, links, seen = [""], [], set()
+    while waiting or links:
+        inside = waiting.pop() if waiting else links.pop()
         try:
+            found = os.stat(folder / inside)
+            if (found.st_dev, found.st_ino) in seen:
+                continue
+            seen.add((found.st_dev, found.st_ino))
             with os.scandir(folder / inside) as entries:
                 for entry in entries:
                     name = f"{inside}{entry.name}"
@@ -135,7 +162,9 @@ def _walk(folder: Path) -> Iterator[str]:
                         continue
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(f"{name}/")
-                    elif not entry.is_dir():
+                    elif entry.is_dir():
+                        links = sorted([*links, f"{name}/"], reverse=True)
+                    else:
                         yield name
         except OSError as error:
             raise UserError(

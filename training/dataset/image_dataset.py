@@ -45,7 +45,8 @@ class ImageDataset:
         resolution (the side of square images; of others what their networks call so, see `base_size`),
         base_size (height and width before all doublings, (4, 4) for squares of a power of two),
         size_text ("width x height"), label_dim (0 without labels), has_labels, class_names (list of str or None),
-        meta (dict: `dataset.json` without labels and classes).
+        meta (dict: `dataset.json` without labels and classes), left_out (a line about pictures
+        that are not read, or "").
 
     Raises:
         UserError: for whatever a user can fix (see docs/data.md); all images' headers are checked here.
@@ -66,6 +67,7 @@ class ImageDataset:
             raise UserError(f"cache must be auto, memory or none, not {cache!r}")
         source = path if isinstance(path, FileSource | ArraySource) else open_source(path, use_labels)
         self.path, self.name, self.meta, self.class_names = source.path, source.name, source.meta, source.class_names
+        self.left_out = source.left_out
         chosen = _subset(len(source.labels), max_size, random_seed, source.path)
         self._source, self._chosen = source, chosen
         self._images, self._labels, self._xflip = source.choose(chosen), source.labels[chosen], xflip

@@ -9,7 +9,15 @@ from typing import NamedTuple
 import numpy as np
 
 from dnnlib import UserError
-from torch_utils.media.pictures import DECODE_ERRORS, check_pixels, open_picture, why_unreadable
+from torch_utils.media.pictures import (
+    DECODE_ERRORS,
+    check_pixels,
+    is_turned,
+    open_picture,
+    upright,
+    upright_size,
+    why_unreadable,
+)
 from training.dataset.files import FolderFiles, ZipFiles
 from training.networks.config import nearest_size, nominal_resolution
 
@@ -24,7 +32,7 @@ _PNG_MODES = {0: "L", 2: "RGB", 6: "RGBA"}
 
 
 class ImageHeader(NamedTuple):
-    """What the first bytes of an image file say: PIL mode, width and height in pixels (before EXIF rotation)."""
+    """What the first bytes of an image file say: PIL mode, width and height in pixels, upright."""
 
     mode: str
     width: int
@@ -41,6 +49,7 @@ class FileImages:
     def __init__(self, files: FolderFiles | ZipFiles, names: list[str]):
         self._files = files
         self._names = names
+        self._turned: set[int] = set()
         first = self._header(0)
         check_mode(first.mode, self.label(0))
         self.shape = (MODES[first.mode], first.height, first.width)
@@ -58,7 +67,9 @@ class FileImages:
                     check_pixels(width, height)
                     return ImageHeader(_PNG_MODES[colour], width, height)
             with open_picture(self._files.read(self._names[i])) as image:
-                return ImageHeader(image.mode, image.width, image.height)
+                if is_turned(image):
+                    self._turned.add(i)
+                return ImageHeader(image.mode, *upright_size(image))
 
     def _check_alike(self, i: int, header: ImageHeader, first: ImageHeader) -> None:
         check_mode(header.mode, self.label(i))
@@ -88,7 +99,8 @@ class FileImages:
     def digest(self, i: int) -> bytes:
         """Return what image `i` contributes to the content hash."""
         size, crc = self._files.checksum(self._names[i])
-        return f"{self._names[i]}\t{size}\t{crc:08x}\n".encode(errors="surrogateescape")  # names of other bytes
+        turned = "\tupright" if i in self._turned else ""
+        return f"{self._names[i]}\t{size}\t{crc:08x}{turned}\n".encode(errors="surrogateescape")  # names of other bytes
 
 
 class ArrayImages:
@@ -107,14 +119,14 @@ class ArrayImages:
 
 
 def decode_image(data: bytes, label: str) -> np.ndarray:
-    """Decode an image of mode L, RGB or RGBA to uint8 [C, H, W]; `label` names the file in messages.
+    """Decode an image of mode L, RGB or RGBA to uint8 [C, H, W], upright; `label` names the file in messages.
 
     Raises:
         UserError: the image is damaged or has another mode.
     """
     with _decoding(label), open_picture(data) as image:
         check_mode(image.mode, label)
-        pixels = np.asarray(image)
+        pixels = np.asarray(upright(image) if is_turned(image) else image)
     return np.ascontiguousarray(pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from dnnlib import UserError
+from torch_utils.media.pictures import left_out
 from training.dataset.builtin_faces import BUILTIN_FACES, builtin_faces
-from training.dataset.files import DATASET_JSON, FolderFiles, ZipFiles, image_names, open_files
+from training.dataset.files import DATASET_JSON, FolderFiles, ZipFiles, image_names, no_images, open_files
 from training.dataset.images import ArrayImages, FileImages, check_size
 from training.dataset.labels import MOST_JSON_BYTES, DatasetJson, MissingLabels, class_names_of, label_rows
 
@@ -35,14 +36,15 @@ class FileSource:
     Attributes:
         path: where they are; name: for run directories.
         labels: float32 [N, label_dim], label_dim 0 without labels; class_names: one per class, or None.
-        meta: `dataset.json` without labels and classes.
+        meta: `dataset.json` without labels and classes; left_out: a line about pictures that are not read, or "".
     """
 
     def __init__(self, files: FolderFiles | ZipFiles, path: Path, use_labels: bool) -> None:
         self._files, self._names = files, image_names(files.names)
         if not self._names:
-            raise UserError(f"`path`: {path} holds no images; give a folder or zip with image files in it")
+            raise no_images(path, "path", files.names)
         self.path, self.name = str(path), path.stem
+        self.left_out = left_out(files.names)
         content = None
         if DATASET_JSON in files.names:
             content = DatasetJson(files.read(DATASET_JSON, MOST_JSON_BYTES), f"{path}: {DATASET_JSON}")
@@ -50,8 +52,10 @@ class FileSource:
         self.labels, classes = np.zeros((len(self._names), 0), np.float32), None
         if use_labels:
             if content is None or content.labels is None:
+                others = [name for name in files.names if name.endswith(f"/{DATASET_JSON}")]
+                where = f" at its top ({others[0]} lies inside: give that folder)" if others else ""
                 raise MissingLabels(
-                    f"`use_labels`: {path} has no labels in a {DATASET_JSON}; leave it out, "
+                    f"`use_labels`: {path} has no labels in a {DATASET_JSON}{where}; leave it out, "
                     "or make a labelled data set with dataset_tool.py --labels-from=folders"
                 )
             self.labels, classes = content.label_array(self._names), content.classes
@@ -82,6 +86,7 @@ class ArraySource:
         self.labels = label_rows(labels, len(images), name)
         self.class_names = class_names_of(classes, self.labels.shape[1], self.path)
         self.meta: dict[str, Any] = {}
+        self.left_out = ""
 
     def choose(self, places: np.ndarray) -> ArrayImages:
         """The images at these places, which are ascending."""

@@ -14,10 +14,17 @@ from torch import Tensor
 from dnnlib import UserError
 from dnnlib.files import read_regular
 from torch_utils.arrays import ARRAY_ERRORS, read_arrays
-from torch_utils.media.pictures import DECODE_ERRORS, MOST_BYTES, open_picture, why_unreadable
+from torch_utils.media.pictures import (
+    DECODE_ERRORS,
+    MOST_BYTES,
+    in_mode,
+    is_picture,
+    open_picture,
+    upright,
+    why_unreadable,
+)
 
 NAMED = {"cifar10": 32, "cifar100": 32, "food101": 224}
-EXTENSIONS = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 
 
 @dataclass(frozen=True)
@@ -80,8 +87,8 @@ def chosen_indices(count: int, limit: int | None) -> np.ndarray:
 
 
 def decoded(image: Image.Image, size: int) -> np.ndarray:
-    """RGB uint8 (3, size, size); the centre square where the image is not square."""
-    image = image.convert("RGB")
+    """RGB uint8 (3, size, size), upright and on white; the centre square where the image is not square."""
+    image = in_mode(upright(image), "RGB")
     if image.size != (size, size):
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
@@ -161,7 +168,7 @@ def _labelled_files(folder: Path) -> list[tuple[Path, str]]:
         if any(len(line) < 2 or "/" in line[0] for line in lines):
             raise UserError(f"{annotations} has a line without file and class; get the data set again")
         return [(folder / "images" / line[0], line[1]) for line in lines]
-    files = (file for file in sorted(folder.rglob("*")) if file.suffix.lower() in EXTENSIONS)
+    files = (file for file in sorted(folder.rglob("*")) if is_picture(file.name))
     return [(file, file.relative_to(folder).parts[0]) for file in files if file.parent != folder]
 
 

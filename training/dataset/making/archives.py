@@ -3,6 +3,7 @@
 import functools
 import gzip
 import io
+import itertools
 import lzma
 import os
 import pickle
@@ -48,6 +49,18 @@ def _latin1(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it uses the encoding {encoding}")
     return text.encode("latin1")
+
+
+def is_cifar10(path: str | os.PathLike) -> bool:
+    """Whether a tar is CIFAR-10's, by its own name or those of its first files."""
+    if Path(path).name.startswith("cifar"):
+        return True
+    try:
+        with tarfile.open(path) as archive:
+            first = itertools.islice(members_of(archive, _CIFAR_BATCH_BYTES), _CIFAR_FILES)
+            return any(Path(member.name).name in _CIFAR_BATCHES for member in first)
+    except TAR_ERRORS:
+        return False
 
 
 def from_cifar10(path: str | os.PathLike) -> Source:

@@ -12,6 +12,7 @@ from dnnlib import UserError
 from training.dataset import ImageDataset
 from training.dataset.files import DATASET_JSON
 from training.dataset.making import transforms
+from training.dataset.making.image_files import NO_LABEL, OTHER_FORMAT
 from training.dataset.making.processing import Picture, Settings, Target, choose_target, process
 from training.dataset.making.report import Report
 from training.dataset.making.source import Item, Label, Problem, Source
@@ -19,6 +20,7 @@ from training.dataset.making.writing import check_destination, dataset_json, ope
 
 TOOL = "rooted-stylegan dataset_tool 1"
 """Stored in every data set; the number grows when equal input gives other output."""
+_BEYOND_FIXING = (OTHER_FORMAT, NO_LABEL, "unreadable")
 
 
 def make_dataset(
@@ -156,10 +158,8 @@ def _outcome(item: Item, future: concurrent.futures.Future[Picture]) -> tuple[It
 def _meet(item: Item, problem: Problem, on_error: str, report: Report) -> None:
     """Leave an item out or stop; what is too small was to be left out in any case."""
     if on_error == "stop" and problem.kind != transforms.TOO_SMALL:
-        raise UserError(
-            f"{item.name}: {problem}; leave such images out with `on_error`=skip, "
-            "or fix what can be fixed with `on_error`=convert"
-        )
+        fix = "" if problem.kind in _BEYOND_FIXING else ", or fix what can be fixed with `on_error`=convert"
+        raise UserError(f"{item.name}: {problem}; leave such images out with `on_error`=skip{fix}")
     report.leave_out(item.name, problem)
 
 

@@ -6,13 +6,10 @@ from dataclasses import dataclass
 from PIL import Image
 
 from dnnlib import UserError
-from torch_utils.media.pictures import DECODE_ERRORS, open_picture, why_unreadable
+from torch_utils.media.pictures import DECODE_ERRORS, open_picture, upright_size, why_unreadable
 
 Label = int | list[float] | None
 Box = tuple[int, int, int, int]
-
-_ORIENTATION = 0x0112
-_ROTATED = range(5, 9)  # EXIF orientations that exchange width and height
 
 
 class Problem(Exception):
@@ -63,14 +60,10 @@ class Item:
             Problem: the image cannot be read.
         """
         image = self.open()
-        # Without this question PIL would decode a whole PNG to look for EXIF data behind the pixels.
-        if "exif" not in image.info and image.format != "TIFF":
-            return image, image.size
         try:
-            rotated = image.getexif().get(_ORIENTATION) in _ROTATED
+            return image, upright_size(image)
         except DECODE_ERRORS as error:
             raise Problem("unreadable", why_unreadable(error)) from error
-        return image, (image.height, image.width) if rotated else image.size
 
     def load(self) -> Image.Image:
         """Open the image and decode all its pixels. Raises Problem."""

@@ -1,9 +1,10 @@
 """Cropping, padding and resizing: what turns a picture of any shape into one of the wanted shape and size."""
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from dnnlib import first_line
+from torch_utils.media import pictures
 from torch_utils.media.pictures import DECODE_ERRORS, center_crop
 from training.dataset.making.source import Box, Problem
 
@@ -13,7 +14,7 @@ TOO_SMALL = "too small"
 def upright(image: Image.Image) -> Image.Image:
     """Turn the image as its EXIF orientation says. Raises Problem if the EXIF data are damaged."""
     try:
-        return ImageOps.exif_transpose(image)
+        return pictures.upright(image)
     except DECODE_ERRORS as error:
         raise Problem("unreadable", f"damaged EXIF data: {first_line(error)}") from error
 
@@ -96,22 +97,8 @@ def part_around(box: Box, size: tuple[int, int], margin: float, shape: tuple[int
 
 
 def convert_mode(image: Image.Image, mode: str) -> Image.Image:
-    """Convert to L, RGB or RGBA; transparent parts become white where the result has no alpha; 16 bits become 8.
-
-    Raises:
-        Problem: there is no one way to show this mode (floating point, 32 bits).
-    """
-    if image.mode == mode:
-        return image
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image, dtype=np.uint32) * 255 / 65535 + 0.5).astype(np.uint8))
-    if image.mode in ("F", "I"):
-        raise Problem("unsupported mode", f"{image.mode} has no fixed range of values")
-    if image.mode in ("LA", "La", "PA", "RGBa") or (
-        image.mode in ("1", "L", "RGB", "P") and "transparency" in image.info
-    ):
-        image = image.convert("RGBA")
-    if image.mode == "RGBA" and mode != "RGBA":
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image).convert("RGB")
-    return image if image.mode == mode else image.convert("RGB").convert(mode)
+    """Convert to L, RGB or RGBA, as `in_mode`. Raises Problem where there is no one way to show the image's mode."""
+    try:
+        return pictures.in_mode(image, mode)
+    except ValueError as error:
+        raise Problem("unsupported mode", f"{error}") from error
