@@ -100,6 +100,32 @@ def test_a_cell_that_does_not_fit_is_refused_before_it_starts(plan, stand_in, tm
     assert fitting.exit_code == 0, fitting.stderr
 
 
+def test_a_cell_may_go_on_over_several_calls(plan, stand_in, monkeypatch, tmp_path):
+    out, complete = tmp_path / "out", relay.run_jobs
+
+    def stopped(jobs, parallel, say):
+        for job in jobs:  # as training leaves it when its time is over
+            job.folder.mkdir(parents=True)
+            for name in ("training_options.json", "checkpoint-000020000.safetensors"):
+                (job.folder / name).write_text("{}")
+        return [f"{jobs[0].name} was stopped before its end"]
+
+    arguments = [f"--relay={plan(losses='ce', seeds=1, kimg=500, every=40)}", "--minutes=2", f"--out={out}"]
+    monkeypatch.setattr(relay, "run_jobs", stopped)
+    first = invoke(*arguments, "--calls=8")
+    assert first.exit_code == 0, first.stderr
+    assert "ce-seed0 is at" in first.stdout
+    assert "missing: 1 of 1 cells" in first.stdout
+    assert not list(out.glob("*.json"))
+
+    def continued(jobs, parallel, say):
+        shutil.rmtree(jobs[0].folder)
+        return complete(jobs, parallel, say)
+
+    monkeypatch.setattr(relay, "run_jobs", continued)
+    assert "all 1 cells are there" in invoke(*arguments, "--calls=8").stdout
+
+
 def test_what_is_needed_falls_with_what_is_done(plan):
     design = relay.read_plan(ComparisonOptions(relay=str(plan(kimg=500, every=40))))
     assert FAST.needed(design) == pytest.approx(1.1 * (10 + 500 + 14 * 5))  # the paper's 14 points
