@@ -17,6 +17,7 @@ from dnnlib.cli import Command, Number, door, say
 from torch_utils.arrays import is_torch_archive, read_torch
 from training.networks import Generator
 from training.snapshot.build import build_network
+from training.snapshot.card import write_card
 from training.snapshot.export_onnx import export_onnx
 from training.snapshot.load import find_network, load_snapshot
 from training.snapshot.own_format import Snapshot, save_snapshot
@@ -26,6 +27,7 @@ from training.snapshot.rosinality import (
     generator_from_rosinality,
     generator_to_rosinality,
 )
+from training.snapshot.swap import swap_layers
 
 _SUFFIXES = (".safetensors", ".pt", ".onnx")
 _MEAN_OF = 4096  # latents
@@ -103,18 +105,24 @@ def _is_state(value: Any) -> bool:
 @click.command(
     cls=Command, epilog="Example: python -m training.convert network-snapshot-025000.pkl network.safetensors"
 )
-@click.argument("source")
+@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
 @click.argument("destination", type=Path)
 @click.option("--ema-only", is_flag=True, help="Keep the averaged generator only.")
+@click.option("--swap", is_flag=True, help="Join two SOURCEs: coarse layers of the first, fine ones of the second.")
+@click.option("--from-resolution", type=click.IntRange(min=8), help="--swap: where the fine layers begin, such as 16.")
+@click.option("--card", is_flag=True, help="Make DESTINATION a folder to share: networks, README.md, grid.png.")
 @click.option("--trunc", type=Number(), default=1.0, help="ONNX: truncation psi, fixed in the file.")
 @click.option("--trunc-cutoff", type=click.IntRange(min=0), help="ONNX: truncate the first so many layers only.")
 @click.option("--opset", type=click.IntRange(min=1), help="ONNX: version  [highest of the installed onnxruntime].")
 @click.option("--network-sha256", metavar="HEX", help="Refuse a source with another SHA-256.")
 @door
 def main(
-    source: str,
+    sources: tuple[str, ...],
     destination: Path,
     ema_only: bool,
+    swap: bool,
+    from_resolution: int | None,
+    card: bool,
     trunc: float,
     trunc_cutoff: int | None,
     opset: int | None,
@@ -128,17 +136,22 @@ def main(
     DESTINATION  .safetensors  snapshot of this project
                  .pt           checkpoint for rosinality/stylegan2-pytorch
                  .onnx         generator with constant noise, compared with PyTorch
+                 a folder with --card
     """  # noqa: D301 - \\b keeps click from filling the lines
     suffix = destination.suffix.lower()
-    if suffix not in _SUFFIXES:
-        raise UserError(f"{destination}: the name must end in {', '.join(_SUFFIXES)} to say what to write")
-    path = find_network(source, sha256=network_sha256)
-    snapshot = load_rosinality(path) if is_torch_archive(path) else load_snapshot(path)
-    if count := snapshot.metadata.get("w_avg_of"):
-        say(f"note: {path} has no latent_avg; the mean w was computed from {count} latents", err=True)
+    if card == (suffix in _SUFFIXES):
+        remedy = "a folder's for --card" if card else f"end in {', '.join(_SUFFIXES)} to say what to write"
+        raise UserError(f"{destination}: the name must {'be ' if card else ''}{remedy}")
+    if len(sources) != 1 + swap or swap != (from_resolution is not None):
+        raise UserError("give one SOURCE, or two with --swap and --from-resolution, then the DESTINATION")
+    paths = [find_network(source, sha256=network_sha256) for source in sources]
+    snapshots = [_load(path) for path in paths]
+    snapshot = _swapped(paths, snapshots, from_resolution) if swap else snapshots[0]
     if ema_only:
         snapshot = Snapshot(None, None, snapshot.generator, snapshot.metadata)
-    if suffix == ".safetensors":
+    if card:
+        write_card(destination, snapshot, paths[0])
+    elif suffix == ".safetensors":
         save_snapshot(destination, G=snapshot.G, D=snapshot.D, G_ema=snapshot.G_ema, metadata=snapshot.metadata)
     elif suffix == ".pt":
         _note_clamp(snapshot)
@@ -149,6 +162,22 @@ def main(
         )
         say(f"largest difference between ONNX and PyTorch: {difference:.2g}")
     say(f"wrote {destination}")
+
+
+def _load(path: Path) -> Snapshot:
+    snapshot = load_rosinality(path) if is_torch_archive(path) else load_snapshot(path)
+    if count := snapshot.metadata.get("w_avg_of"):
+        say(f"note: {path} has no latent_avg; the mean w was computed from {count} latents", err=True)
+    return snapshot
+
+
+def _swapped(paths: list[Path], snapshots: list[Snapshot], from_resolution: int) -> Snapshot:
+    """The generator of both, with the first one's classes and training data; says of which files it was made."""
+    coarse, fine = snapshots
+    swap = {"coarse": paths[0].name, "coarse_hash": coarse.hash, "fine": paths[1].name, "fine_hash": fine.hash}
+    kept = {key: coarse.metadata.get(key) for key in ("class_names", "training_set", "dataset_hash")}
+    metadata = {**kept, "layer_swap": {**swap, "from_resolution": from_resolution}}
+    return Snapshot(None, None, swap_layers(coarse.generator, fine.generator, from_resolution), metadata)
 
 
 def _note_clamp(snapshot: Snapshot) -> None:
