@@ -51,7 +51,7 @@ def summary(rank: torch.Tensor, psnr: torch.Tensor) -> dict[str, float | list[fl
     interval = recognised.proportion_ci(method="wilson")
     return {
         "recognised": recognised.statistic,
-        "interval": [round(interval.low, 4), round(interval.high, 4)],
+        "interval": [round(float(interval.low), 4), round(float(interval.high), 4)],
         "among_first_5": float((rank < 5).double().mean()),
         "psnr_db": round(float(psnr.mean()), 3),
         "psnr_standard_error": round(float(psnr.std() / len(psnr) ** 0.5), 3),
@@ -94,7 +94,7 @@ def main(network: str, data: str, out: str, distances: str, count: int, candidat
         seconds = round(time.process_time() - started)
         record["distances"][name] = {**found, "processor_seconds": seconds, "ranks": rank.tolist()}
         click.echo(f"{name}: {found}")
-        write_json(out, record)
+        write_json(out, record, indent=None)  # after each, so that an interruption keeps what is there
 
 
 if __name__ == "__main__":

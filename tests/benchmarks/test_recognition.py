@@ -5,10 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from benchmarks.recognition import held_out, ranks, summary
 from dnnlib import UserError
 from training.dataset import ImageDataset
+from training.networks import Generator, GeneratorConfig
 
 
 def test_ranks_count_the_candidates_that_are_nearer_than_the_original():
@@ -26,8 +28,6 @@ def test_the_summary_has_wilsons_interval():
 
 
 def test_only_photographs_that_the_network_has_not_seen_are_asked_for(tmp_path):
-    from PIL import Image
-
     for i in range(12):
         Image.fromarray(np.full((16, 16), 20 * i, np.uint8)).save(tmp_path / f"{i:02d}.png")
 
@@ -35,7 +35,9 @@ def test_only_photographs_that_the_network_has_not_seen_are_asked_for(tmp_path):
         subset = ImageDataset(tmp_path, max_size=count, xflip=True)
         known = {"path": None, "max_size": count, "random_seed": 0, "xflip": True}
         known["content_hash"] = subset.content_hash()
-        generator = SimpleNamespace(c_dim=0, img_channels=1, img_resolution=None)
+        generator = Generator(
+            GeneratorConfig(img_resolution=16, img_channels=1, channel_base=64, channel_max=4, z_dim=4, w_dim=4)
+        )
         return subset, SimpleNamespace(metadata={"training_set": known}, generator=generator)
 
     subset, snapshot = trained_on(8)
