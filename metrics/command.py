@@ -20,6 +20,8 @@ from metrics.results import Result, append_record
 from metrics.settings import EvaluationSettings, ShowProgress
 from metrics.training_data import open_images, training_set
 from training.dataset import ImageDataset
+from training.dataset.images import NotAlike
+from training.dataset.mixed import MixedImages
 from training.run_dir import SNAPSHOTS, RunDir
 from training.snapshot import Snapshot, load_snapshot
 
@@ -78,17 +80,22 @@ def evaluate(request: Request) -> None:
 
 
 def _evaluate_folders(request: Request) -> None:
-    def opened() -> tuple[ImageDataset, ImageDataset]:
-        return open_images("real", request.real, xflip=bool(request.mirror)), open_images("fake", request.fake)
+    def opened() -> tuple[ImageDataset | MixedImages, ImageDataset | MixedImages]:
+        return _folder("real", request.real, xflip=bool(request.mirror)), _folder("fake", request.fake)
 
     real, fake = request.settings.world.together(opened)
-    if real.image_shape != fake.image_shape:
-        raise UserError(
-            f"`real` has images of shape {real.image_shape}, `fake` of {fake.image_shape} (channels, height, "
-            "width); make them equal with dataset_tool.py"
-        )
+    for images in (real, fake):
+        if images.left_out:
+            _note(request, f"{images.path}: {images.left_out}")
     for result in _run(request, compare, real=real, fake=fake):
         _publish(request, result, result.record())
+
+
+def _folder(argument: str, path: str, **options: Any) -> ImageDataset | MixedImages:
+    try:
+        return open_images(argument, path, **options)
+    except NotAlike:
+        return MixedImages(path, **options)
 
 
 def _evaluate_networks(request: Request) -> None:

@@ -61,7 +61,8 @@ def compare(names: Sequence[str], *, real: Any, fake: Any, **options: Any) -> li
     Args:
         names: any but path lengths.
         real: an `ImageDataset`.
-        fake: an `ImageDataset` of the same resolution and channels.
+        fake: an `ImageDataset` too. Where they differ in size or channels, or are `MixedImages`, only metrics of
+            detectors can be computed, which resize each image by itself.
         **options: the fields of `EvaluationSettings`.
     """
     settings = EvaluationSettings(**options)
@@ -105,6 +106,11 @@ class _Evaluation:
         if self._fake is not None:
             if metric.needs_generator:
                 raise UserError(f"{metric.name} needs a generator (`network`), not a folder of images")
+            if metric.needs_one_size and not self._alike(dataset):
+                raise UserError(
+                    f"{metric.name} compares pixels, and the images of `real` and `fake` have not all one size and "
+                    "mode; bring them to one with dataset_tool.py, or leave it out"
+                )
             if len(self._fake) < metric.num_gen:
                 metric = metric.with_num_gen(len(self._fake))
         if metric.detector is None:
@@ -113,6 +119,9 @@ class _Evaluation:
         if key not in self._detectors and key not in self._unavailable:
             self._open(key)
         return metric.with_file(self._detectors[key].sha256) if key == "file" else metric
+
+    def _alike(self, dataset: Any) -> bool:
+        return dataset.image_shape is not None and dataset.image_shape == self._fake.image_shape
 
     def _open(self, key: str) -> None:
         settings = self._settings
@@ -186,6 +195,8 @@ class _Evaluation:
             provenance["dataset_resize_filter"] = origin
         if self._fake is not None:
             provenance["fake_hash"] = self._fake.content_hash()
+            if metric.detector is not None and not self._alike(real.dataset("train")):
+                provenance["sizes"] = f"any; each image by itself: {self._detectors[metric.detector].preprocessing}"
         else:
             provenance["generator"] = "psi 1, random noise, float32, quantised to uint8"
         if metric.detector is not None:

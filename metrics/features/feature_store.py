@@ -33,9 +33,10 @@ class FeatureStore:
         """How many images it wants."""
         return max(self.counts)
 
-    def compute(self, images: torch.Tensor, start: int) -> dict[str, torch.Tensor]:
-        """The features [n, D] of uint8 images [n, C, R, R], a few at a time."""
-        return {"features": torch.cat([self.detector(part) for part in images.split(self._batch_size)])}
+    def compute(self, images: torch.Tensor | list[torch.Tensor], start: int) -> dict[str, torch.Tensor]:
+        """The features [n, D] of uint8 images [n, C, H, W], a few at a time, or of a list of [C, H, W], one by one."""
+        parts = [image[None] for image in images] if isinstance(images, list) else images.split(self._batch_size)
+        return {"features": torch.cat([self.detector(part) for part in parts])}
 
     def add(self, start: int, values: dict[str, torch.Tensor]) -> None:
         """Add the features [n, D] of images start, start + 1, ..."""

@@ -25,9 +25,10 @@ class StoredImages:
         self._dataset, self._device = dataset, device
         self._indices = np.arange(len(dataset)) if indices is None else indices
 
-    def images(self, start: int, stop: int) -> torch.Tensor:
-        """Uint8 [stop - start, C, R, R] on the device."""
-        return self._dataset.images(self._indices[start:stop]).to(self._device)
+    def images(self, start: int, stop: int) -> torch.Tensor | list[torch.Tensor]:
+        """Uint8 [stop - start, C, H, W] on the device; a list of [C, H, W] where the dataset has any sizes."""
+        images = self._dataset.images(self._indices[start:stop])
+        return [image.to(self._device) for image in images] if isinstance(images, list) else images.to(self._device)
 
 
 class Store(Protocol):

@@ -63,6 +63,7 @@ class Copies(Metric):
     kind = stem = "copies"
     home = "lite0"
     listed = ("copies",)
+    needs_one_size = True
     tells_copying = True
     only_set = "train"
     default_count = 2000

@@ -77,6 +77,7 @@ class Metric(ABC):
         default_count: where the name holds no count.
         most_real: the largest number of real images it takes, None for any.
         has_real_set, needs_generator: whether it compares with real images; whether stored images do not suffice.
+        needs_one_size: whether it looks at pixels, so that all images must have one size.
         only_set: the real set of all its names, which then have no suffix.
         keeps_generated, keeps_real: whether it needs the features themselves; otherwise it needs only their moments.
     """
@@ -99,6 +100,7 @@ class Metric(ABC):
     most_real: ClassVar[int | None] = None
     has_real_set: ClassVar[bool] = True
     needs_generator: ClassVar[bool] = False
+    needs_one_size: ClassVar[bool] = False
     only_set: ClassVar[RealSet | None] = None
     keeps_generated: ClassVar[bool] = True
     keeps_real: ClassVar[bool] = True

@@ -203,6 +203,7 @@ class SlicedWasserstein(Metric):
     grammar = (rf"swd{COUNT}?{REAL_SET}",)
     kind = stem = "swd"
     listed = ("swd", "swd2k")
+    needs_one_size = True
     default_count = 16_384  # section 5 of the paper
 
     def with_num_gen(self, num_gen: int) -> Self:

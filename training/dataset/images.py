@@ -39,6 +39,10 @@ class ImageHeader(NamedTuple):
     height: int
 
 
+class NotAlike(UserError):
+    """Images differ in size or mode, or have one that networks cannot have; each by itself can be looked at."""
+
+
 class FileImages:
     """Selected image files of a folder or zip; all headers are read at construction.
 
@@ -59,7 +63,7 @@ class FileImages:
 
     def _header(self, i: int) -> ImageHeader:
         """Of a PNG of 8 bits the first bytes are enough: by far the commonest case, and many times as fast."""
-        with _decoding(self.label(i)):
+        with decoding(self.label(i)):
             first = self._files.head(self._names[i], 33)
             if first.startswith(_PNG_SIGNATURE) and first[12:16] == b"IHDR" and len(first) == 33:
                 width, height, depth, colour = struct.unpack(">IIBB", first[16:26])
@@ -74,13 +78,13 @@ class FileImages:
     def _check_alike(self, i: int, header: ImageHeader, first: ImageHeader) -> None:
         check_mode(header.mode, self.label(i))
         if (header.width, header.height) != (first.width, first.height):
-            raise UserError(
+            raise NotAlike(
                 f"{self.label(i)} is {header.width} x {header.height}, but {self._names[0]} is "
                 f"{first.width} x {first.height}; bring all to one size with dataset_tool.py --transform=center-crop "
                 f"--resolution={first.width}x{first.height}"
             )
         if header.mode != first.mode:
-            raise UserError(
+            raise NotAlike(
                 f"{self.label(i)} has the image mode {header.mode}, but {self._names[0]} has {first.mode}; "
                 "bring all to one mode with dataset_tool.py --on-error=convert"
             )
@@ -124,7 +128,7 @@ def decode_image(data: bytes, label: str) -> np.ndarray:
     Raises:
         UserError: the image is damaged or has another mode.
     """
-    with _decoding(label), open_picture(data) as image:
+    with decoding(label), open_picture(data) as image:
         check_mode(image.mode, label)
         pixels = np.asarray(upright(image) if is_turned(image) else image)
     return np.ascontiguousarray(pixels[np.newaxis] if pixels.ndim == 2 else pixels.transpose(2, 0, 1))
@@ -133,7 +137,7 @@ def decode_image(data: bytes, label: str) -> np.ndarray:
 def check_mode(mode: str, label: str) -> None:
     """Raise UserError unless `mode` is one that training reads."""
     if mode not in MODES:
-        raise UserError(
+        raise NotAlike(
             f"{label} has the unsupported image mode {mode} (supported: {', '.join(MODES)}); "
             "bring the images to one mode with dataset_tool.py --on-error=convert"
         )
@@ -144,14 +148,15 @@ def check_size(shape: tuple[int, int, int], label: str) -> None:
     _, height, width = shape
     if nominal_resolution(height, width) is None:
         rows, columns = nearest_size(height, width)
-        raise UserError(
+        raise NotAlike(
             f"{label} is {width} x {height}, but {WHAT_FITS}; the nearest are made with dataset_tool.py "
             f"--transform=center-crop --resolution={columns}x{rows}"
         )
 
 
 @contextlib.contextmanager
-def _decoding(label: str) -> Iterator[None]:
+def decoding(label: str) -> Iterator[None]:
+    """Within it what Pillow raises is a `UserError` that names the file as `label`."""
     try:
         yield
     except DECODE_ERRORS as error:
