@@ -77,8 +77,10 @@ def read_plan(options: ComparisonOptions) -> Design:
             raise UserError(f"{options.relay}: '{name}' should be {type_name(hints[name])}")
     values = {name: tuple(value) if isinstance(value, list) else value for name, value in plan.items()}
     flags = (*values.pop("train_flags", ()), *options.train_flags)
-    given = {name: value for name, value in options.given().items() if name in ("data", "device")}
-    return design_of(ComparisonOptions(**{**values, **given, "train_flags": flags}).with_defaults())
+    values |= {name: value for name, value in options.given().items() if name in ("data", "device")}
+    data = values.pop("data", None) if options.relay_report else None  # a report needs the cells alone
+    design = design_of(ComparisonOptions(**values, train_flags=flags).with_defaults())
+    return design if data is None else dataclasses.replace(design, data=data)
 
 
 def relay(options: ComparisonOptions, say: Callable[[str], None]) -> Iterator[str]:

@@ -83,6 +83,9 @@ def test_cells_are_done_one_after_the_other_and_reported(plan, stand_in, tmp_pat
     again = invoke(f"--relay={plan()}", "--minutes=3", f"--out={out}")
     assert "all 4 cells are there" in again.stdout
     assert stand_in[-1].name == "rlo-k11-bounded-seed1"
+    elsewhere = invoke(f"--relay={plan(data='not-here.zip')}", "--relay-report", f"--out={out}")
+    assert elsewhere.exit_code == 0, elsewhere.stderr
+    assert invoke(f"--relay={plan(data='not-here.zip')}", f"--out={out}").exit_code == 2
     other = invoke(f"--relay={plan(kimg=50)}", "--relay-report", f"--out={out}")
     assert other.exit_code == 2
     assert "another plan" in other.stderr
