@@ -44,7 +44,7 @@ class Directions:
         return moved
 
     def choose(self, text: str) -> "Directions":
-        """Those that `text` lists, as `0-3,7`, by name (`smile`), or under another name (`smile=7`).
+        """Those that `text` lists, as `0-3,7` (or `0..3`), by name (`smile`), or under another name (`smile=7`).
 
         Raises:
             UserError: there is no such direction, or a name is twice or cannot be a file's.
@@ -67,7 +67,7 @@ class Directions:
     def _find(self, what: str) -> list[int]:
         if what in self.names:
             return [self.names.index(what)]
-        span = re.fullmatch(r"([0-9]{1,6})(?:-([0-9]{1,6}))?", what)
+        span = re.fullmatch(r"([0-9]{1,6})(?:(?:-|\.\.)([0-9]{1,6}))?", what)
         first, last = (int(span[1]), int(span[2] or span[1])) if span else (0, -1)
         if not first <= last < len(self.names):
             some = ", ".join(self.names[:USUAL_COUNT])

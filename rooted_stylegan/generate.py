@@ -45,6 +45,7 @@ Examples:
 
 DRAW, MIX, VIDEO, EDIT = "What to draw", "Style mixing", "Videos", "Directions"
 COUNT = click.IntRange(min=1)
+DIRECTION_SEEDS = 4  # where none are named
 
 
 # fmt: off
@@ -175,7 +176,7 @@ def _draw_directions(renderer: Renderer, text: dict[str, str], source: Source, o
 
 
 def _check_modes(options: Options) -> Source:
-    """What to draw from; a grid with rows and columns needs no seeds and takes the first ones."""
+    """What to draw from; a grid with rows and columns needs no seeds and takes the first ones, as directions do."""
     seeds, projected_w, grid = options.seeds, options.projected_w, options.grid
     if bool(options.mix_rows) != bool(options.mix_cols):
         raise UserError("style mixing needs both --mix-rows and --mix-cols")
@@ -189,9 +190,9 @@ def _check_modes(options: Options) -> Source:
     elif seeds and projected_w:
         say("note: --projected-w is given; --seeds has no effect", err=True)
     elif not seeds and not projected_w:
-        if grid is None or grid[1] is None or options.video:
+        if not options.directions and (grid is None or grid[1] is None or options.video):
             raise UserError(
                 "say what to draw: --seeds=0-7, --projected-w=FILE, --grid=8x4 or --mix-rows and --mix-cols"
             )
-        seeds = list(range(grid[0] * grid[1]))
+        seeds = list(range(grid[0] * grid[1] if grid else DIRECTION_SEEDS))
     return Source(seeds or (), projected_w)

@@ -104,6 +104,16 @@ def test_named_directions_are_saved_and_used_again(network, tmp_path):
         assert np.abs(strips[0].astype(int) - strips[1]).max() <= 1
 
 
+def test_seeds_need_not_be_named(network, tmp_path):
+    result = draw(
+        network, tmp_path, "--directions=pca", "--direction=0..1", "--strength=2", "--steps=2", "--layers=0-1"
+    )
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pca00.png", "pca01.png"]
+    with Image.open(tmp_path / "pca00.png") as strip:
+        assert (strip.size, strip.text["seeds"], strip.text["strengths"]) == ((32, 64), "0,1,2,3", "-2,2")
+
+
 def test_strength_zero_is_the_picture_itself(network, tmp_path):
     assert draw(network, tmp_path, "--seeds=3").exit_code == 0
     assert draw(network, tmp_path, "--seeds=3", "--directions=sefa", "--direction=sefa00").exit_code == 0
@@ -148,7 +158,7 @@ def test_files_that_hold_no_directions(tmp_path, tensors, message):
         (["--seeds=0", "--directions=pca", "--strength=3..1"], "no range such as -3..3"),
         (["--seeds=0", "--directions=none.safetensors"], "none.safetensors cannot be read"),
         (["--seeds=0", "--direction=3"], "--direction belongs to --directions"),
-        (["--directions=pca"], "say what to draw"),
+        (["--directions=pca", "--direction=0..12"], "there is no direction '0..12'"),
         (["--directions=pca", "--seeds=0", "--grid=2x2"], "leave out --grid and --video"),
     ],
 )

@@ -123,8 +123,8 @@ class Reports:
 
     def _judge(self, name: str, value: float) -> None:
         self.snapshots.judge(name, value)
-        if best := self.progress.best:
-            higher = self.evaluator.higher_is_better(name)
+        best, higher = self.progress.best, self.evaluator.higher_is_better(name)
+        if best.get("metric") == name:  # another one may have been first before
             self._warn(self.health.evaluated(name, value, best, higher_is_better=higher))
 
     def close(self) -> None:
