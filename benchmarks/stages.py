@@ -18,7 +18,7 @@ Their outcomes are joined, and made a page, anywhere:
 
 `--stand-in` rehearses all this without a GPU: the same stages on the CPU, in a size that it can do.
 
-`kill_test.py` is not among the stages of a GPU: it asks for equal bits, and on a GPU some sums (the gradient of the
+`kill_test` is not among the stages of a GPU: it asks for equal bits, and on a GPU some sums (the gradient of the
 sampling in the augmentation) are taken in any order. `quick` continues a run there and compares within rounding.
 """
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dnnlib.errors import UserError, WriteError
-from dnnlib.files import atomic_write, read_regular
+from dnnlib.files import atomic_write, open_regular, read_regular
 
 MOST_BYTES = 1 << 26
 """Of a file with one value."""
@@ -114,7 +114,8 @@ def keep_records(path: str | os.PathLike, keep: Callable[[dict[str, Any]], bool]
 
 def _records(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
     try:
-        *lines, last = path.read_bytes().split(b"\n")
+        with open_regular(path) as stream:
+            *lines, last = stream.read().split(b"\n")
     except FileNotFoundError:
         return []
     except OSError as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 from dnnlib.errors import UserError, printable
 
+LONGEST_PATH = 4095
 LONGEST_NAME = 255  # bytes, of a file or folder on every common file system
 
 
@@ -27,7 +28,10 @@ def user_path(text: str) -> str:
             raise UserError(
                 f"the name '{printable(name, 40)}' is longer than {LONGEST_NAME} bytes; choose a shorter one"
             )
-    return os.path.expanduser(text)
+    path = os.path.expanduser(text)
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise UserError(f"the path '{printable(text, 80)}' is longer than {LONGEST_PATH} bytes; choose a shorter one")
+    return path
 
 
 def user_paths(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """The images that a network was trained on, found again from what its snapshot says of them."""
 
+import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from dnnlib import UserError, renamed
@@ -55,7 +55,7 @@ def training_set(
                 "`data`=PATH another place"
             )
         note(f"opening {path}, which the network's file names as its data")
-    if is_file and not Path(path).exists():
+    if is_file and not os.path.exists(path):  # False for what is no path, too
         if data is not None:
             raise UserError(f"`data`: there is no file or folder {path}; check the path")
         raise UserError(f"there is no data at {path}, where the network was trained on; give `data`")

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -86,3 +87,12 @@ def test_no_file_has_no_lines(tmp_path):
     assert read_records(tmp_path / "a.jsonl") == []
     keep_records(tmp_path / "a.jsonl", bool)
     assert not (tmp_path / "a.jsonl").exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_lines_that_never_end_are_refused(tmp_path, make):
+    """A pipe would wait for ever, a device never end."""
+    make(tmp_path / "a.jsonl")
+    for use in (read_records, lambda path: keep_records(path, bool)):
+        with pytest.raises(UserError, match="not a regular file"):
+            use(tmp_path / "a.jsonl")

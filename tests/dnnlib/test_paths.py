@@ -22,7 +22,7 @@ def test_the_tilde_is_the_home(monkeypatch):
     assert user_path("a~b/~") == "a~b/~"
 
 
-@pytest.mark.parametrize("text", ["a" * 256, "ü" * 128, f"ok/{'b' * 300}/c", "a\0b"])
+@pytest.mark.parametrize("text", ["a" * 256, "ü" * 128, f"ok/{'b' * 300}/c", "a\0b", "a/" * 2048])
 def test_names_that_no_file_can_have(text):
     with pytest.raises(UserError):
         user_path(text)

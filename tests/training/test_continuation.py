@@ -108,7 +108,7 @@ def whole_bf16(tmp_path):
     ("options", "uninterrupted"), [(TINY, "whole_command"), (BF16, "whole_bf16")], ids=["fp32", "bf16"]
 )
 def test_five_kills_change_nothing(request, tmp_path, options, uninterrupted):
-    """SIGKILL at random moments, three of five in the middle of a save; `benchmarks/kill_test.py` does more."""
+    """SIGKILL at random moments, three of five in the middle of a save; `benchmarks.kill_test` does more."""
     choose, whole, killed = random.Random(0), request.getfixturevalue(uninterrupted), 0
     run_dir = tmp_path / "killed"
     while killed < 5:

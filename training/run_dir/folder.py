@@ -105,8 +105,8 @@ class RunDir:
         self._lock = stream
         stream.truncate(0)
         # On Windows nobody else can read the byte that is locked, the first.
-        stream.write(f" process {os.getpid()} on {socket.gethostname()}\n")
-        stream.flush()
+        with contextlib.suppress(OSError):  # on a full disk: nothing hangs on it
+            os.write(stream.fileno(), f" process {os.getpid()} on {socket.gethostname()}\n".encode())
         return True
 
     def holder(self) -> str:
