@@ -104,10 +104,10 @@ def test_the_projector_takes_lite0_by_itself(run_dir, data, folder):
 
 def test_compare_measures_and_projects(data, folder):
     outdir = folder / "comparison"
-    arguments = ("--losses=ce", "--seeds=1", "--kimg=1", "--evaluations=1", "--metrics=fd_lite0_30",
+    arguments = ("--losses=ce", "--seeds=1", "--kimg=1", "--evaluations=1", "--metrics=fd_lite0_30,copies20",
                  "--projections=1", "--projection-steps=2", f"--data={data}", f"--outdir={outdir}")  # fmt: skip
     result = invoke(compare.main, *arguments, "--", *TINY)
     assert "distance: lite0" in result.stderr
     results = json.loads((outdir / "results.json").read_text())
     assert [target["distance"] for target in results["projections"]] == ["lite0"]
-    assert results["runs"]["ce"]["0"]["curves"]["fd_lite0_30"]["nimg"]
+    assert {"fd_lite0_30", "copies20"} <= set(results["runs"]["ce"]["0"]["curves"])
