@@ -55,8 +55,9 @@ def parameters(words: list[str]) -> list[click.Parameter] | None:
     name = words[1] if words[0] == "-m" else words[0].removesuffix(".py").replace("/", ".")
     name = {"benchmarks.run": "benchmarks.stages"}.get(name, name)
     module = importlib.import_module(name)
-    if hasattr(module, "__path__"):  # a package, whose __main__.py calls this
-        module = importlib.import_module(f"{name}.command")
+    if hasattr(module, "__path__"):  # a package is its __main__.py, or what that calls
+        found = importlib.util.find_spec(f"{name}.command") or importlib.util.find_spec(f"{name}.__main__")
+        module = importlib.import_module(found.name)
     return module.main.params if hasattr(module, "main") else None
 
 
