@@ -40,7 +40,7 @@ def test_the_distance_is_that_of_each_pictures_own_features(tmp_path, detector_f
         for folder in (real, fake)
     ]
     means = [f.mean(axis=0) for f in features]
-    covariances = [np.cov(f, rowvar=False) for f in features]
+    covariances = [np.cov(f, rowvar=False, ddof=0) for f in features]
     roots = np.linalg.eigvals(covariances[0] @ covariances[1])
     expected = np.sum((means[0] - means[1]) ** 2) + np.trace(covariances[0] + covariances[1])
     expected -= 2 * np.sqrt(np.maximum(roots.real, 0)).sum()
