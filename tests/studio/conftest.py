@@ -1,5 +1,6 @@
 """Tiny networks whose pictures differ, and what draws them."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -119,17 +120,14 @@ class Running:
             assert self._thread.is_alive()
             time.sleep(0.01)
 
+    @contextlib.contextmanager
     def socket(self):
         """A WebSocket like that of a page, which has been told of the catalogue."""
         cookie = "; ".join(f"{one.name}={one.value}" for one in self.session.cookies)
-        found = connect(
-            f"ws://127.0.0.1:{self.port}/socket",
-            origin=self.address,
-            additional_headers={"Cookie": cookie},
-            max_size=None,
-        )
-        assert "catalogue" in json.loads(found.recv())
-        return found
+        url, headers = f"ws://127.0.0.1:{self.port}/socket", {"Cookie": cookie}
+        with connect(url, origin=self.address, additional_headers=headers, max_size=None) as found:
+            assert "catalogue" in json.loads(found.recv())
+            yield found
 
     def stop(self) -> None:
         self.server.should_exit = True
