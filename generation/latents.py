@@ -146,11 +146,14 @@ def _read_latents(path: str | os.PathLike) -> np.ndarray:
         raise UserError(f"{where} cannot be read as an .npz, .npy or .pt file ({first_line(error)})") from error
     if isinstance(content, dict):
         pictures = [value["latent"] for value in content.values() if isinstance(value, dict) and "latent" in value]
-        alike = pictures and all(isinstance(p, torch.Tensor) and p.shape == pictures[0].shape for p in pictures)
+        kinds = {(p.shape, p.dtype) if isinstance(p, torch.Tensor) else None for p in pictures}
+        alike = len(kinds) == 1 and None not in kinds
         found = [content[name] for name in _NAMES if name in content]
         content = found[0] if found else torch.stack(pictures) if alike else None
     if isinstance(content, torch.Tensor):
-        content = (content.float() if content.is_floating_point() else content).detach().numpy()
+        if not content.is_floating_point():
+            raise UserError(f"{where} holds latents of {content.dtype}, which are no floating-point numbers")
+        content = content.detach().float().numpy()
     if not isinstance(content, np.ndarray):
         raise UserError(f"{where} has no array named {', '.join(map(repr, _NAMES))}; projector.py writes 'w'")
     return content

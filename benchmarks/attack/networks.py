@@ -137,12 +137,17 @@ def detectors(field: Field, choose: random.Random, case: Path) -> Arguments:
 
 
 def latents(field: Field, choose: random.Random, case: Path) -> Arguments:
-    """An `.npz` of latents, changed, of other arrays or with objects in it; or changed maps of noise."""
+    """A file of latents, changed, of other arrays or with objects in it."""
     stream = io.BytesIO()
-    if choose.random() < 0.2:
+    if choose.random() < 0.3:
+        tensor = changed_tensor(torch.zeros(1, 6, 8), choose)
+        one, name = {"latent": tensor}, choose.choice(("w", "latents", "x"))
+        content = choose.choice((tensor, {name: tensor}, {"a": one}, {"a": one, "b": {"latent": torch.zeros(8)}}))
+        torch.save(content, stream, _use_new_zipfile_serialization=choose.random() < 0.7)
+    elif choose.random() < 0.2:
         np.savez(stream, w=np.array([Call(exec, f"open({str(field.marks / 'executed')!r}, 'w')")], dtype=object))
     else:
-        save = choose.choice((np.savez, np.savez_compressed))
+        save = choose.choice((np.savez, np.savez_compressed, lambda stream, **one: np.save(stream, *one.values())))
         shape = choose.choice(((1, 6, 8), (1, 6, 8), (1, 8), (6, 8), (0, 6, 8), (), (1, 6, 9), (1,) * 20))
         values = np.full(shape, choose.choice((0.0, np.nan, np.inf, 1e300)))
         types = (np.float32, np.float64, np.int8, np.complex64, "S3", "M8[s]", ">f4", bool)
@@ -150,9 +155,25 @@ def latents(field: Field, choose: random.Random, case: Path) -> Arguments:
             warnings.simplefilter("ignore")
             save(stream, **{choose.choice(("w", "w", "w", "x")): values.astype(choose.choice(types), casting="unsafe")})
     data = stream.getvalue()
-    path = case / choose.choice(("w.npz", "w.npz", "w.npy"))
+    path = case / choose.choice(("w.npz", "w.npy", "w.pt"))
     write(path, changed(data, choose) if choose.random() < 0.6 else data)
     return drawing(field.network, case, f"--projected-w={path}")
+
+
+def directions(field: Field, choose: random.Random, case: Path) -> Arguments:
+    """Directions of w: changed bytes, other numbers, shapes, types or names; or added to by the command."""
+    tensor = torch.zeros(6, 8)
+    tensor[:3] = torch.ones(8)
+    found = {"smile": tensor, choose.choice((*TEXTS, "turn")): changed_tensor(tensor, choose)}
+    if sum(tensor.numel() for tensor in found.values()) > 1 << 22:
+        found = {}
+    data = safetensors.torch.save({name: tensor.contiguous().clone() for name, tensor in found.items()})
+    path = write(
+        case / "directions.safetensors", changed_head(data, choose, 16, 400) if choose.random() < 0.5 else data
+    )
+    what = choose.choice((f"--directions={path}", f"--save-directions={path}"))
+    more = ("--directions=pca", "--direction=0") if "save" in what else ()
+    return drawing(field.network, case, "--seeds=0", "--steps=2", what, *more)
 
 
 def noise(field: Field, choose: random.Random, case: Path) -> Arguments:
@@ -188,5 +209,6 @@ KINDS: dict[str, Callable[[Field, random.Random, Path], Arguments]] = {
     "torch.save files": torch_files,
     "detectors": detectors,
     "latents": latents,
+    "directions": directions,
     "noise maps": noise,
 }
