@@ -105,6 +105,7 @@ class Command(click.Command):
         """Parse the options; an empty value is a mistake, often an unset shell variable."""
         # The values as they are written: `Path("")` is the current folder.
         ctx.meta[_ARGUMENTS] = tuple(args)
+        args = self._in_dashes(args)
         written, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         for option in self.params:
             value = written.get(option.name)
@@ -119,6 +120,18 @@ class Command(click.Command):
                 except UserError as error:
                     raise click.BadParameter(f"{error}", ctx, parameter) from error
         return rest
+
+    def _in_dashes(self, args: list[str]) -> list[str]:
+        """Options as other programs of this family write them, `--projected_w`, in the way of these."""
+        known = {flag for option in self.params for flag in option.opts}
+        own = args.index("--") if "--" in args else len(args)
+
+        def renamed(arg: str) -> str:
+            name, equals, value = arg.partition("=")
+            dashed = name.replace("_", "-")
+            return f"{dashed}{equals}{value}" if name.startswith("--") and dashed in known else arg
+
+        return [*map(renamed, args[:own]), *args[own:]]
 
     def get_help(self, ctx: click.Context) -> str:
         """The help; its examples are called as the command is."""

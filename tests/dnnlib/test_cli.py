@@ -172,3 +172,17 @@ def test_what_is_made_of_values_is_printed_by_say():
             echoes = isinstance(node, ast.Call) and ast.unparse(node.func) == "click.echo"
             if echoes and path.name != "cli.py" and "benchmarks" not in path.parts:
                 assert not any(isinstance(part, ast.JoinedStr) for part in ast.walk(node)), f"{path}:{node.lineno}"
+
+
+def test_options_may_be_written_with_underscores_as_in_programs_of_this_family():
+    @click.command(cls=Command)
+    @click.argument("rest", nargs=-1)
+    @click.option("--projected-w", metavar="FILE")
+    def main(rest, projected_w):
+        click.echo(f"{projected_w} {rest}")
+
+    assert CliRunner().invoke(main, ["--projected_w=a_b.npz"]).output == "a_b.npz ()\n"
+    assert CliRunner().invoke(main, ["--projected_w", "a_b.npz", "c_d"]).output == "a_b.npz ('c_d',)\n"
+    assert CliRunner().invoke(main, ["--", "--projected_w"]).output == "None ('--projected_w',)\n"
+    assert "--projected_w" not in CliRunner().invoke(main, ["--help"]).output
+    assert "--project_w" in CliRunner().invoke(main, ["--project_w=1"]).stderr
