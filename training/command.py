@@ -157,7 +157,7 @@ def data_description(path: str, dataset: ImageDataset) -> str:
     """One line that says what is trained on."""
     if path == BUILTIN_FACES:
         return (
-            f"no --data given: training on {len(dataset)} views of the 100 face photographs that come with "
+            f"no `data` given: training on {len(dataset)} views of the 100 face photographs that come with "
             f"scikit-image ({dataset.size_text}, grey)"
         )
     labels = f", {dataset.label_dim} classes" if dataset.label_dim else ""

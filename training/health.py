@@ -36,7 +36,7 @@ class HealthMonitor:
         if self._num_images < 100:
             return [
                 f"only {self._num_images} training images: runs on fewer than 100 often collapse; "
-                "use --mirror=1 and --resume a network of a similar subject (--preset=few-shot)"
+                "use `mirror`=1 and `resume` a network of a similar subject (`preset`=few-shot)"
             ]
         return []
 
@@ -64,7 +64,7 @@ class HealthMonitor:
         return [
             f"{name} is {value:.4g}, for {_EVALUATIONS} evaluations twice as bad as its best or worse "
             f"({best['value']:.4g} at {best['nimg'] / 1000:g} kimg): use best.safetensors, go back with "
-            "--rollback=best, or begin a run with stronger augmentation, a larger --gamma or lower learning rates"
+            "`rollback`=best, or begin a run with stronger augmentation, a larger `gamma` or lower learning rates"
         ]
 
     def drawn(self, variety: float) -> list[str]:
@@ -78,8 +78,8 @@ class HealthMonitor:
             return []
         return [
             f"the generated pictures have become alike (mean distance {variety:.2g} of the real images'): the "
-            "generator has collapsed; go back with --rollback, or begin a run with a larger --gamma, stronger "
-            "augmentation, or --resume of a network from before"
+            "generator has collapsed; go back with `rollback`, or begin a run with a larger `gamma`, stronger "
+            "augmentation, or `resume` of a network from before"
         ]
 
     def _p_at_cap(self, p: float) -> str:
@@ -90,7 +90,7 @@ class HealthMonitor:
         return (
             f"augmentation probability at its bound {self._p_max:g} for {self._ticks_at_cap} ticks: the "
             "discriminator still overfits and augmentations may leak into the images; collect more images, "
-            "raise --gamma, or set --p-max=0.8"
+            "raise `gamma`, or set `p_max`=0.8"
         )
 
     def _path_grows(self, pl_mean: float) -> str:
@@ -99,7 +99,7 @@ class HealthMonitor:
         if math.isfinite(pl_mean) and pl_mean <= max(_PATH_GROWTH * self._first_path_length, 100.0):
             return ""
         return (
-            f"path length explodes (mean {pl_mean:.3g}): lower --glr, or go back to an earlier snapshot with --resume"
+            f"path length explodes (mean {pl_mean:.3g}): lower `glr`, or go back to an earlier snapshot with `resume`"
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -135,7 +135,7 @@ def _logits_apart(stats: Mapping[str, Summary]) -> str:
         return ""
     return (
         f"logits of real ({real.mean:.1f}) and generated images ({fake.mean:.1f}) drift apart: the "
-        "discriminator has won; raise --gamma (try 4 times), lower --dlr, or use stronger augmentation"
+        "discriminator has won; raise `gamma` (try 4 times), lower `dlr`, or use stronger augmentation"
     )
 
 
@@ -145,6 +145,6 @@ def _nonfinite(stats: Mapping[str, Summary], skipped: float) -> str:
         return ""
     where = ", ".join(f"{name}: {count}" for name, count in bad.items()) or "the losses are finite"
     return (
-        f"non-finite values ({where}; {skipped:.0f} steps skipped so far): find the first operation with --nan-check, "
-        "or try --precision=fp32, a lower learning rate, and for --loss=rlo a larger --k or --rlo-form=bounded"
+        f"non-finite values ({where}; {skipped:.0f} steps skipped so far): find the first operation with `nan_check`, "
+        "or try `precision`=fp32, a lower learning rate, and for `loss`=rlo a larger `k` or `rlo_form`=bounded"
     )

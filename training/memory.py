@@ -74,7 +74,7 @@ def comparison(expected: float, used: float) -> str:
     text = f"memory: {used / 2**30:.1f} GiB used at most in the first step, {expected / 2**30:.1f} GiB were expected"
     if used <= _TOLERANCE * expected:
         return text
-    return f"warning: {text}; if it grows too large for this machine, lower --batch-gpu"
+    return f"warning: {text}; if it grows too large for this machine, lower `batch_gpu`"
 
 
 def advice(config: TrainingConfig, parameters: int, device: torch.device, sharing: int = 1) -> str:
@@ -87,13 +87,13 @@ def advice(config: TrainingConfig, parameters: int, device: torch.device, sharin
     available = available_bytes(device) / (sharing if device.type == "cpu" else 1)
     needed = expected.total(config.batch_gpu)
     text = (
-        f"memory: about {needed / 2**30:.1f} GiB expected for --batch-gpu={config.batch_gpu}, "
+        f"memory: about {needed / 2**30:.1f} GiB expected for `batch_gpu`={config.batch_gpu}, "
         f"{available / 2**30:.1f} GiB free"
     )
     if needed <= available:
         return text
     fitting = expected.fitting_batch_gpu(available, config.batch_size // config.num_gpus)
     remedy = (
-        f"--batch-gpu={fitting} should fit" if fitting else "not even one image fits; lower --cbase or the resolution"
+        f"`batch_gpu`={fitting} should fit" if fitting else "not even one image fits; lower `cbase` or the resolution"
     )
     return f"warning: {text}: {remedy}"

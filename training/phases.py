@@ -123,7 +123,7 @@ class PhaseRunner:
             # would not follow.
             self.graphs.clear()
             self.accumulators = None
-            self.log(f"warning: --cuda-graphs: the phases run without graphs, as {phase.name} has none: {error}")
+            self.log(f"warning: `cuda_graphs`: the phases run without graphs, as {phase.name} has none: {error}")
             return eager
         self.graphs[phase.name] = graph
         return graph

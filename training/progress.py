@@ -147,5 +147,5 @@ class StopRequest:
     def is_set(self) -> bool:
         """Whether to save and stop."""
         if not self.reason and self._deadline is not None and time.monotonic() > self._deadline:
-            self.reason = "--max-hours reached"
+            self.reason = "`max_hours` reached"
         return bool(self.reason)

@@ -304,7 +304,7 @@ class TrainingRun:
         reason = (
             f"{MAX_SKIPPED_IN_ROW} steps in a row had gradients that are not finite, at {kimg:.1f} kimg "
             f"({what_diverged(self.statistics.summaries())}); the state is saved in {self.run.path}; find the first "
-            "operation with --nan-check, or try --precision=fp32 or lower learning rates in a new run"
+            "operation with `nan_check`, or try `precision`=fp32 or lower learning rates in a new run"
         )
         if self.world.is_main:
             self.run.give_up({"kimg": kimg, "elapsed_sec": self.progress.elapsed, "reason": reason})

@@ -216,7 +216,7 @@ def test_a_weight_that_is_not_finite_stops_the_run_which_saves_and_says_what_it_
     session = tiny.open(kimg=1)
     with torch.no_grad():
         session.G.synthesis.b8.conv0.weight[0, 0, 0, 0] = float("nan")
-    with pytest.raises(UserError, match=rf"^{MAX_SKIPPED_IN_ROW} steps in a row .*Gradient/Gmain.*--nan-check"):
+    with pytest.raises(UserError, match=rf"^{MAX_SKIPPED_IN_ROW} steps in a row .*Gradient/Gmain.*`nan_check`"):
         session.train(_Never())
     newest = list_checkpoints(tiny.folder / "run")[0]
     assert newest != good

@@ -23,7 +23,7 @@ def test_fewer_than_100_images(count, warned):
     assert bool(warnings) == warned
     if warned:
         assert "99 training images" in warnings[0]
-        assert "--preset=few-shot" in warnings[0]
+        assert "`preset`=few-shot" in warnings[0]
 
 
 def test_p_at_its_bound_for_20_ticks():
@@ -32,7 +32,7 @@ def test_p_at_its_bound_for_20_ticks():
         assert _tick(monitor, p=0.8) == []
     (warning,) = _tick(monitor, p=0.8)
     assert "bound 0.8 for 20 ticks" in warning
-    assert "--gamma" in warning
+    assert "`gamma`" in warning
     assert _tick(monitor, p=0.8) == []
     # It comes again only after p has left the bound.
     assert _tick(monitor, p=0.5) == []
@@ -51,7 +51,7 @@ def test_logits_that_drift_apart(real, fake, warned):
     assert bool(warnings) == warned
     if warned:
         assert "drift apart" in warnings[0]
-        assert "--dlr" in warnings[0]
+        assert "`dlr`" in warnings[0]
 
 
 def test_logits_without_a_finite_value_are_no_drift_but_non_finite():
@@ -59,7 +59,7 @@ def test_logits_without_a_finite_value_are_no_drift_but_non_finite():
     (warning,) = _tick(HealthMonitor(1.0, 1000), stats=stats, skipped=3.0)
     assert "Loss/scores/real: 8" in warning
     assert "3 steps skipped" in warning
-    assert "--nan-check" in warning
+    assert "`nan_check`" in warning
 
 
 def test_a_path_length_that_explodes():
@@ -69,7 +69,7 @@ def test_a_path_length_that_explodes():
     assert _tick(monitor, pl_mean=90.0) == []
     (warning,) = _tick(monitor, pl_mean=150.0)
     assert "path length explodes (mean 150)" in warning
-    assert "--glr" in warning
+    assert "`glr`" in warning
     assert len(_tick(HealthMonitor(1.0, 1000), pl_mean=float("nan"))) == 1
 
 
@@ -102,7 +102,7 @@ def test_a_metric_that_has_been_twice_its_best_three_times():
     (warning,) = evaluated(23.0)
     assert "fid is 23, for 3 evaluations" in warning
     assert "(10 at 4 kimg)" in warning
-    assert "--rollback=best" in warning
+    assert "`rollback`=best" in warning
     assert evaluated(24.0) == []
     assert evaluated(10.0) == []
     assert not any(evaluated(6.0, higher=True) for _ in range(5))
@@ -117,7 +117,7 @@ def test_pictures_that_become_alike():
     assert monitor.drawn(0.9) == []
     (warning,) = monitor.drawn(0.2)
     assert "become alike (mean distance 0.2 of the real images')" in warning
-    assert "--rollback" in warning
+    assert "`rollback`" in warning
     assert monitor.drawn(0.1) == []
     assert monitor.drawn(0.5) == []
     assert len(monitor.drawn(0.1)) == 1

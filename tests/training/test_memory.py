@@ -34,8 +34,8 @@ def test_more_of_anything_needs_more(tiny):
     ("available", "text", "warns"),
     [
         (8 << 30, "8.0 GiB free", False),
-        (int(0.765e9), "--batch-gpu=2 should fit", True),
-        (1 << 20, "not even one image fits; lower --cbase", True),
+        (int(0.765e9), "`batch_gpu`=2 should fit", True),
+        (1 << 20, "not even one image fits; lower `cbase`", True),
     ],
 )
 def test_the_advice(tiny, monkeypatch, available, text, warns):
@@ -48,7 +48,7 @@ def test_the_advice(tiny, monkeypatch, available, text, warns):
     line = memory.advice(config, 0, torch.device("cpu"))
     assert memory.advice(config, 0, torch.device("cpu"), sharing=1_000_000).startswith("warning: memory: ")
     assert text in line
-    assert "--batch-gpu=8" in line
+    assert "`batch_gpu`=8" in line
     assert line.startswith("warning: ") == warns
 
 
@@ -89,7 +89,7 @@ def test_what_was_expected_is_held_against_what_was_used():
     )
     line = memory.comparison(expected=2.0**30, used=2.0**31)
     assert line.startswith("warning: memory: ")
-    assert "--batch-gpu" in line
+    assert "`batch_gpu`" in line
 
 
 def test_parameters_are_counted_without_making_them(tiny):

@@ -14,6 +14,7 @@ from filelock import lock_descriptor
 from tqdm import tqdm
 
 from dnnlib import UserError, atomic_write, read_json, write_json
+from dnnlib.cli import in_flags
 from dnnlib.errors import WriteError, printable
 from dnnlib.json_files import append_record, keep_records, read_records
 from torch_utils.checkpoint import is_checkpoint, list_checkpoints
@@ -137,9 +138,10 @@ class RunDir:
     def log(self, line: str) -> None:
         """Print a line and append it to the log; a log that cannot be written is said once.
 
-        What the line quotes from files and names is data, shown as `printable` shows it.
+        Arguments that it names are shown as the command's flags; what it quotes from files and names is data, shown
+        as `printable` shows it.
         """
-        line = printable(line, _LONGEST_LINE)
+        line = printable(in_flags(line), _LONGEST_LINE)
         tqdm.write(line, file=sys.stdout)
         with self.tolerating(names.LOG):
             try:
