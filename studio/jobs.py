@@ -13,11 +13,10 @@ import torch
 
 from dnnlib import UserError
 from dnnlib.errors import printable
-from generation.latents import parse_class
 from projection import load_distance, project
 from projection.optimization import SPACES, Step
 from studio.networks import Network
-from studio.render import Photos
+from studio.render import Photos, label_of
 from studio.state import State
 from torch_utils.media.images import to_uint8
 from torch_utils.media.video import write_video
@@ -117,7 +116,7 @@ def projection_work(
         G = network.G
         device = next(G.parameters()).device
         distance = load_distance(distance_name, device)
-        label = parse_class(state.label or "0", G.c_dim, network.class_names)
+        label = label_of(state, network)
         last = 0.0
 
         def progress(step: Step) -> bool:

@@ -12,7 +12,7 @@ import torch
 from dnnlib import UserError
 from generation.edits import MOST_DIRECTIONS, Edit, format_layers
 from generation.interpolation import path_through
-from generation.latents import parse_class
+from generation.latents import label_vector, parse_class
 from generation.mixing import default_layers, mix_layers
 from generation.notes import Text, mixing_note, network_note, projected_note, seed_note
 from generation.renderer import Renderer
@@ -70,16 +70,17 @@ class Artist:
         G, notes = network.G, []
         where = f"network {network.key}"
         changes: dict = {"mix_layers": ()}
-        if G.c_dim == 0 and state.label:
-            changes["label"] = ""
+        if G.c_dim == 0 and (state.label or state.vector):
+            changes |= {"label": "", "vector": ()}
             notes.append(f"{where} has no classes: the class is left out")
         elif G.c_dim:
-            changes["label"] = state.label or "0"
+            if not state.vector:
+                changes["label"] = state.label or "0"
             try:
-                parse_class(changes["label"], G.c_dim, network.class_names)
+                label_of(replace(state, **changes), network)
             except UserError as error:
-                changes["label"] = "0"
-                notes.append(f"{where}: {error}".replace("`class_text`", "class"))
+                changes |= {"label": "0", "vector": ()}
+                notes.append(f"{where}: {error}".replace("`class_text`", "class").replace("`label`", "the label"))
         if state.cutoff is not None and state.cutoff > G.num_ws:
             changes["cutoff"] = None
             notes.append(f"{where} has {G.num_ws} layers: the truncation's cutoff {state.cutoff} is left out")
@@ -163,9 +164,20 @@ class Artist:
         return mix_layers(ws[state.seed], ws[state.mix], state.mix_layers)[None]
 
     def _renderer(self, state: State, network: Network) -> Renderer:
-        label = parse_class(state.label or None, network.G.c_dim, network.class_names)
+        label = label_of(state, network)
         noise_seed = state.noise_seed if state.noise == "random" else None
         return Renderer(network.G, self._device, label, state.psi, state.cutoff, state.noise, 1, noise_seed)
+
+
+def label_of(state: State, network: Network) -> torch.Tensor | None:
+    """The label c [1, c_dim] of a state; None for an unconditional network.
+
+    Raises:
+        UserError: the network has no such class, or labels of another length.
+    """
+    if state.vector:
+        return label_vector(state.vector, network.G.c_dim)
+    return parse_class(state.label or None, network.G.c_dim, network.class_names)
 
 
 def _own_note(state: State) -> Text:

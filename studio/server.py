@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import torch
 from starlette.applications import Starlette
@@ -23,7 +24,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from dnnlib import UserError, json_text
 from dnnlib.errors import printable
-from generation.latents import load_projected, parse_class
+from generation.latents import load_projected
 from projection.outputs import latents_file
 from projection.targets import load_target
 from studio.guard import Guard
@@ -31,7 +32,7 @@ from studio.jobs import Job, ProjectionSettings, projection_work, video_work
 from studio.messages import Ask, read_ask, read_film
 from studio.networks import Catalogue, Network
 from studio.newest import Newest
-from studio.render import Artist, Photos, encode_quickly
+from studio.render import Artist, Photos, encode_quickly, label_of
 from studio.state import State
 from torch_utils.media.video import require_ffmpeg
 
@@ -165,7 +166,7 @@ class Studio:
     def _words(self, ask: Ask, state: State, network: Network) -> dict[str, Any]:
         if ask.frame is not None:
             return {"frame": ask.frame}
-        label = parse_class(state.label or None, network.G.c_dim, network.class_names)
+        label = label_of(state, network)
         weights = label[0].tolist() if label is not None else []
         words = {
             "query": ask.state.query(), "alt": f"Picture by {Path(network.location).name}: {state.describe()}",
@@ -237,7 +238,7 @@ class Studio:
     async def _upload(self, request: Request) -> Response:
         """A picture to project, or an .npz of a projected one."""
         query = request.query_params
-        state = State.from_json({key: query[key] for key in ("left", "label") if key in query})
+        state = State.from_query(urlencode({key: query[key] for key in ("left", "label", "vector") if query.get(key)}))
         settings = ProjectionSettings(query.get("space", "w"), _whole(query.get("steps", "500"), "steps"))
         data = await _body(request)
         network = await self._in_worker(self._catalogue.load, state.left)

@@ -19,6 +19,8 @@ LARGEST_PSI = 10.0
 MOST_LAYERS = 100
 MOST_EDITS = 64
 MOST_KEYS = 32
+LONGEST_VECTOR = 500
+LARGEST_LABEL = 1e6
 LONGEST_TEXT = 2000  # characters of a class
 LONGEST_QUERY = 1 << 14
 
@@ -35,6 +37,7 @@ class State:
         psi, cutoff: truncation; None for all layers. Without effect on a photograph, as in generate.py.
         noise: one of `NOISE`; noise_seed: of random noise.
         label: class by index, name or mixture, as `--class`; empty without.
+        vector: the label itself instead, as `--label`, for multi-hot and continuous labels.
         mix: seed of the other picture whose w replaces `mix_layers`; None for none.
         edits: in the order in which they are added.
     """
@@ -48,6 +51,7 @@ class State:
     noise: str = "const"
     noise_seed: int = 0
     label: str = ""
+    vector: tuple[float, ...] = ()
     mix: int | None = None
     mix_layers: tuple[int, ...] = ()
     edits: tuple[Edit, ...] = ()
@@ -61,6 +65,9 @@ class State:
         _require(self.noise in NOISE, "noise", self.noise, f"one of {', '.join(NOISE)}")
         good = len(self.label) <= LONGEST_TEXT and self.label.isprintable()
         _require(good, "label", printable(self.label, 60), f"one line of at most {LONGEST_TEXT} characters")
+        _require(len(self.vector) <= LONGEST_VECTOR, "vector", len(self.vector), f"{LONGEST_VECTOR} numbers at most")
+        _require(all(abs(number) <= LARGEST_LABEL for number in self.vector), "vector", self.vector, "moderate numbers")
+        _require(not (self.label and self.vector), "label", self.label, "left out where there is a vector")
         _require(len(self.edits) <= MOST_EDITS, "edits", len(self.edits), f"{MOST_EDITS} at most")
         for name in ("left", "right", "photo"):
             text = getattr(self, name)
@@ -77,7 +84,7 @@ class State:
             if field.name == "edits":
                 pairs += [("edit", edit) for edit in value]
             elif value != field.default:
-                pairs.append((field.name, format_layers(value) if isinstance(value, tuple) else _text(value)))
+                pairs.append((field.name, format_layers(value) if field.name == "mix_layers" else _text(value)))
         return urlencode(pairs, quote_via=quote, safe=":,@=")
 
     @classmethod
@@ -109,7 +116,7 @@ class State:
     def to_json(self) -> dict[str, Any]:
         """Every field as a value of JSON."""
         edits = [{**dataclasses.asdict(edit), "layers": list(edit.layers)} for edit in self.edits]
-        return {**vars(self), "mix_layers": list(self.mix_layers), "edits": edits}
+        return {**vars(self), "vector": list(self.vector), "mix_layers": list(self.mix_layers), "edits": edits}
 
     @classmethod
     def from_json(cls, values: Any) -> "State":
@@ -129,6 +136,7 @@ class State:
         layers = values.get("mix_layers", [])
         _require(len(edits) <= MOST_EDITS, "edits", len(edits), f"{MOST_EDITS} at most")
         fields = {**values, "edits": tuple(map(_edit_from_json, edits)), "mix_layers": _layers(layers)}
+        fields["vector"] = tuple(map(float, values.get("vector", [])))
         return cls(**{**fields, "psi": float(fields.get("psi", cls.psi))})
 
     # The command
@@ -143,6 +151,8 @@ class State:
         words = ["python", "generate.py", f"--network={network}"]
         if self.label:
             words.append(f"--class={self.label}")
+        if self.vector:
+            words.append(f"--label={_text(self.vector)}")
         if self.photo:
             words.append(f"--projected-w={photo_file}")
         elif self.mix is not None:
@@ -174,6 +184,9 @@ class State:
         parts = ["a projected photograph" if self.photo else f"seed {self.seed}"]
         if self.label:
             parts.append(f"class {printable(self.label, 80)}")
+        if self.vector:
+            shown = ", ".join(f"{number:g}" for number in self.vector[:8])
+            parts.append(f"label {shown}{', ...' if len(self.vector) > 8 else ''}")
         if self.mix is not None and not self.photo:
             parts.append(f"layers {format_layers(self.mix_layers)} of seed {self.mix}")
         if self.psi != 1 and not self.photo:
@@ -207,6 +220,8 @@ def _require(condition: bool, name: str, value: Any, expected: str) -> None:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(_text, value))
     return repr(value) if isinstance(value, float) else str(value)
 
 
@@ -215,6 +230,10 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError(text)
     return value
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(map(_finite, text.split(",")))
 
 
 def _whole(text: str) -> int:
@@ -239,9 +258,10 @@ def _edit_from_json(value: dict[str, Any]) -> Edit:
 
 _TYPES = {
     "left": str, "right": str, "seed": int, "photo": str, "psi": float, "cutoff": int | None, "noise": str,
-    "noise_seed": int, "label": str, "mix": int | None, "mix_layers": list[int], "edits": list[dict],
+    "noise_seed": int, "label": str, "vector": list[float], "mix": int | None,
+    "mix_layers": list[int], "edits": list[dict],
 }  # fmt: skip
 _READ = {
     "left": str, "right": str, "seed": _whole, "photo": str, "psi": _finite, "cutoff": _whole, "noise": str,
-    "noise_seed": _whole, "label": str, "mix": _whole, "mix_layers": parse_layers,
+    "noise_seed": _whole, "label": str, "vector": _numbers, "mix": _whole, "mix_layers": parse_layers,
 }  # fmt: skip

@@ -52,15 +52,17 @@ export function buildForNetwork(store, about) {
   const box = byId("classes");
   box.hidden = !about.classes;
   const names = [...Array(about.classes).keys()].map((i) => about.class_names[i] ?? String(i));
+  const alone = about.classes === 1; // a continuous label, which is no share of anything
   if (about.classes > FEW_CLASSES) {
-    const select = make("select", { id: "class", onchange: () => store.set({ label: select.value }) });
+    const select = make("select", { id: "class", onchange: () => store.set({ label: select.value, vector: [] }) });
     select.append(...names.map((name, i) => make("option", { value: i, textContent: name })));
     box.replaceChildren(make("div", { className: "row" }, make("label", { htmlFor: "class", textContent: "Class" }), select));
   } else {
     box.replaceChildren(...names.map((name, i) => make("div", { className: "weight" },
       make("label", { htmlFor: `class-${i}`, textContent: name }),
-      make("input", { id: `class-${i}`, type: "range", min: 0, max: 1, step: 0.01, value: 0, className: "class", oninput: () => store.set({ label: mixture() }) }),
-      make("output", { id: `class-${i}-shown`, htmlFor: `class-${i}` }))));
+      make("input", { id: `class-${i}`, type: "range", min: 0, max: 1, step: 0.01, value: 0, className: "class", oninput: () => store.set(labels()) }),
+      make("output", { id: `class-${i}-shown`, htmlFor: `class-${i}` }))),
+    make("label", { hidden: alone }, make("input", { id: "as-it-is", type: "checkbox", checked: alone, onchange: () => store.set(labels()) }), " several at once, not as shares"));
   }
   const layers = byId("mix-layers");
   layers.replaceChildren(layers.firstElementChild, ...[...Array(about.layers).keys()].map((i) => make("button", {
@@ -69,8 +71,12 @@ export function buildForNetwork(store, about) {
   })));
 }
 
-function mixture() {
+function labels() {
   const weights = [...document.querySelectorAll("#classes .class")].map((e) => Number(e.value));
+  return byId("as-it-is").checked ? { label: "", vector: weights } : { label: mixture(weights), vector: [] };
+}
+
+function mixture(weights) {
   const used = weights.map((w, i) => [i, w]).filter(([, w]) => w > 0);
   if (!used.length) return "0";
   return used.length === 1 ? String(used[0][0]) : used.map(([i, w]) => `${i}=${w}`).join(",");
@@ -83,13 +89,15 @@ function toggleLayer(store, button) {
 }
 
 // What the server made of the label and the layers.
-export function showAnswer(words) {
+export function showAnswer(words, state) {
+  const raw = state.vector.length > 0;
+  if (byId("as-it-is") && !byId("as-it-is").parentElement.hidden) byId("as-it-is").checked = raw;
   const sliders = document.querySelectorAll("#classes .class");
   const largest = Math.max(...(words.weights ?? []), 1e-9);
   (words.weights ?? []).forEach((weight, i) => {
     if (sliders[i]) {
-      if (document.activeElement !== sliders[i]) sliders[i].value = weight / largest;
-      byId(`class-${i}-shown`).textContent = `${Math.round(100 * weight)} %`;
+      if (document.activeElement !== sliders[i]) sliders[i].value = raw ? weight : weight / largest;
+      byId(`class-${i}-shown`).textContent = raw ? weight.toFixed(2) : `${Math.round(100 * weight)} %`;
     }
   });
   if (byId("class") && words.weights) byId("class").value = words.weights.indexOf(largest);

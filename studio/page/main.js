@@ -110,7 +110,7 @@ function hear(words) {
   showNotes([...kept, ...(words.notes ?? [])]);
   frames.learn(words.keys, words.key_queries);
   share.show(words);
-  showAnswer(words);
+  showAnswer(words, store.state);
   byId("left-picture").alt = words.alt;
   byId("right-picture").alt = `Beside it, with the same state: ${store.state.right}`;
 }

@@ -28,8 +28,8 @@ export class Photo {
   }
 
   async send(file) {
-    const { left, label } = this.store.state;
-    const about = new URLSearchParams({ left, label, space: byId("space").value, steps: Math.max(1, whole(byId("steps"), 5000)) });
+    const { left, label, vector } = this.store.state;
+    const about = new URLSearchParams({ left, label, vector: vector.join(","), space: byId("space").value, steps: Math.max(1, whole(byId("steps"), 5000)) });
     const begun = await post(`/photo?${about}`, file);
     if (begun?.photo) this.store.set({ photo: begun.photo, mix: null, mix_layers: [] });
     else if (begun) this.number = begun.number;

@@ -23,7 +23,7 @@ export class Share {
         if (file.size > 1e6) throw new Error("too large");
         const preset = JSON.parse(await file.text());
         if (preset.studio !== 1 || typeof preset.state !== "object") throw new Error("no preset");
-        ask({ state: preset.state, keys: preset.keys ?? [] }, (asked) => store.begin({ ...store.state, ...asked.state }, asked.keys));
+        ask({ state: preset.state, keys: preset.keys ?? [] }, (asked) => store.begin({ ...store.state, vector: [], ...asked.state }, asked.keys));
       } catch {
         say(`${file.name} is no preset of the studio`);
       }

@@ -79,7 +79,10 @@ def random_state():
             cutoff=rng.choice([None, rng.randint(0, layers)]),
             noise=(noise := rng.choice(["const", "random", "none"])),
             noise_seed=rng.randrange(2**32) if noise == "random" else 0,
-            label=rng.choice(["0", "dog", "1", "cat=0.25,dog=0.5,2=1e-3"]) if conditional else "",
+            label=(label := rng.choice(["", "0", "dog", "1", "cat=0.25,dog=0.5,2=1e-3"]) if conditional else ""),
+            vector=tuple(rng.choice([0.0, 1.0, rng.uniform(-2, 2)]) for _ in range(3))
+            if conditional and not label
+            else (),
             mix=mix,
             mix_layers=some if mix is not None else (),
             edits=tuple(

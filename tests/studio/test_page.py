@@ -130,6 +130,7 @@ CONTROLS = {
     "no noise": ("left=C", lambda p: p.set("noise", "none", "change")),
     "random noise": ("left=C&noise=random", lambda p: p.set("noise-seed", 9)),
     "a class": ("left=A", lambda p: p.set("class-2", 0.5)),
+    "a label as it is": ("left=A&label=1", lambda p: (p.set("class-0", 0.7), p.click("as-it-is"))),
     "a second seed": ("left=C", lambda p: p.click("mix-on")),
     "another second seed": ("left=C&mix=4", lambda p: p.click("mix-next")),
     "mixed layers": ("left=C&mix=4", lambda p: p.run("document.querySelector('[data-layer=\"5\"]').click()")),
