@@ -1,8 +1,10 @@
 """`train.py --continue=RUN --rollback=best|KIMG`: a run's directory as it was at a checkpoint that it kept."""
 
 from pathlib import Path
+from typing import Any
 
 from dnnlib import UserError, copy_whole, write_json
+from dnnlib.typed import fits
 from torch_utils.checkpoint import DamagedCheckpoint, checkpoint_nimg, list_checkpoints, unpack
 from training.run_dir import SNAPSHOTS, RunDir, names
 
@@ -22,9 +24,13 @@ def roll_back(run: RunDir, to: str | float) -> str:
     kept = {checkpoint_nimg(path.name): path for path in list_checkpoints(run.path)}
     nimg = _target(run, to, kept)
     try:
-        best = unpack(kept[nimg])["progress"].get("best") or {}
+        progress = unpack(kept[nimg]).get("progress")
     except DamagedCheckpoint as error:
         raise UserError(f"`rollback`={to}: {error}; choose another: {_shown(kept)}") from error
+    if not isinstance(progress, dict):
+        raise UserError(f"`rollback`={to}: {kept[nimg]} holds the state of another version of this program")
+    best = progress.get("best") or {}
+    best = best if fits(best, dict[str, Any]) and fits(best.get("nimg"), int) else {}
     dropped = run.drop_after(nimg)
     if run.best().get("nimg", 0) > nimg:
         dropped.append(f"{names.BEST} of {run.best()['nimg'] / 1000:g} kimg{_restore_best(run, best)}")
@@ -52,7 +58,7 @@ def _shown(kept: dict[int, Path]) -> str:
     return f"those at {', '.join(f'{nimg / 1000:g}' for nimg in sorted(kept))} kimg"
 
 
-def _restore_best(run: RunDir, best: dict) -> str:
+def _restore_best(run: RunDir, best: dict[str, Any]) -> str:
     """Make the best networks those of before; says which they are."""
     snapshot = run.path / SNAPSHOTS.name(best["nimg"]) if best else None
     if snapshot is None or not snapshot.exists():

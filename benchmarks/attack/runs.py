@@ -28,7 +28,8 @@ def runs(field: Field, choose: random.Random, case: Path) -> Arguments:
         case 0:
             return "train", f"--continue={copy}", "--kimg=0.016", "--dry-run"
         case 1:
-            return "train", f"--continue={copy}", "--kimg=0.012"
+            back = choose.choice(((), ("--rollback=best",), ("--rollback=0.008",), ("--rollback=9",)))
+            return "train", f"--continue={copy}", "--kimg=0.012", *back
         case 2:
             which = choose.choice(("--best", "--last"))
             real = f"--data={field.images}"

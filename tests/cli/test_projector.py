@@ -121,13 +121,13 @@ def test_other_modes(make_network, pictures, tmp_path, channels, mode):
         assert picture.mode == mode
 
 
-def test_classes_by_number_and_name(make_network, pictures, tmp_path):
+def test_classes_and_labels(make_network, pictures, tmp_path):
     network = make_network(c_dim=3, class_names=["pug", "husky", "collie"])
     common = (f"--network={network}", f"--target={pictures / 'first.png'}", f"--outdir={tmp_path}", "--num-steps=2",
               "--save-video=no")  # fmt: skip
     ws = []
-    for name in ("husky", "1", "2"):
-        result = run(*common, f"--class={name}")
+    for label in ("--class=husky", "--label=0,1,0", "--class=2"):
+        result = run(*common, label)
         assert result.exit_code == 0, result.output
         ws.append(np.load(tmp_path / "projected_w.npz")["w"])
     assert np.array_equal(ws[0], ws[1])

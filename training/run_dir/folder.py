@@ -244,7 +244,7 @@ class RunDir:
 
         Best networks are left to who knows which came before them. Returns what was removed, in words.
         """
-        told = [(names.nimg_of(path.name), path) for path in self.path.iterdir()]
+        told = [(names.nimg_of(path.name), path) for path in self.path.iterdir() if not path.is_dir()]
         later = [(count, path) for count, path in told if count is not None and count > nimg]
         self.reopen()
         # Checkpoints first, the newest of them before others: wherever this ends, the rest are those of one run.
