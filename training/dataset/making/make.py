@@ -1,9 +1,8 @@
 """The whole way from a source to a data set."""
 
-import concurrent.futures
 import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import PIL
@@ -12,10 +11,11 @@ from dnnlib import UserError
 from training.dataset import ImageDataset
 from training.dataset.files import DATASET_JSON
 from training.dataset.making import transforms
+from training.dataset.making.alignment import NO_FACE
 from training.dataset.making.image_files import NO_LABEL, OTHER_FORMAT
-from training.dataset.making.processing import Picture, Settings, Target, choose_target, process
+from training.dataset.making.processing import Settings, choose_target, process
 from training.dataset.making.report import Report
-from training.dataset.making.source import Item, Label, Problem, Source
+from training.dataset.making.source import Item, Label, Problem, Source, in_order
 from training.dataset.making.writing import check_destination, dataset_json, open_destination
 
 TOOL = "rooted-stylegan dataset_tool 1"
@@ -63,7 +63,9 @@ def make_dataset(
     labels: list[tuple[str, Label]] = []
     seen: dict[bytes, str] = {}
     with open_destination(dest) as write:
-        for item, outcome in progress(_process_all(source.items, settings, target, workers)):
+        for item, outcome in progress(
+            in_order(partial(process, settings=settings, target=target), source.items, workers)
+        ):
             if isinstance(outcome, Problem):
                 _meet(item, outcome, on_error, report)
                 continue
@@ -130,34 +132,9 @@ def _open_labelled(dest: str | os.PathLike) -> ImageDataset | None:
         return None
 
 
-def _process_all(
-    items: Iterable[Item], settings: Settings, target: Target, workers: int
-) -> Iterator[tuple[Item, Picture | Problem]]:
-    """Yield each item with its picture or its problem, in order, while threads work a little ahead."""
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        window: deque[tuple[Item, concurrent.futures.Future[Picture]]] = deque()
-        try:
-            for item in items:
-                window.append((item, pool.submit(process, item, settings, target)))
-                if len(window) > 4 * workers:
-                    yield _outcome(*window.popleft())
-            while window:
-                yield _outcome(*window.popleft())
-        finally:
-            for _, future in window:
-                future.cancel()
-
-
-def _outcome(item: Item, future: concurrent.futures.Future[Picture]) -> tuple[Item, Picture | Problem]:
-    try:
-        return item, future.result()
-    except Problem as problem:
-        return item, problem
-
-
 def _meet(item: Item, problem: Problem, on_error: str, report: Report) -> None:
-    """Leave an item out or stop; what is too small was to be left out in any case."""
-    if on_error == "stop" and problem.kind != transforms.TOO_SMALL:
+    """Leave an item out or stop; what is too small or shows no face was to be left out in any case."""
+    if on_error == "stop" and problem.kind not in (transforms.TOO_SMALL, NO_FACE):
         fix = "" if problem.kind in _BEYOND_FIXING else ", or fix what can be fixed with `on_error`=convert"
         raise UserError(f"{item.name}: {problem}; leave such images out with `on_error`=skip{fix}")
     report.leave_out(item.name, problem)
@@ -172,4 +149,6 @@ def _meta(settings: Settings, recipe: str | None) -> dict:
     }
     if recipe == "stanford-dogs":
         meta["margin"] = settings.margin
+    if settings.align is not None:
+        meta["align"] = settings.align
     return meta

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from PIL import Image
 
 from dnnlib import UserError
+from torch_utils.media.alignment import cut_square, ffhq_square
 from torch_utils.media.pictures import center_crop
 from training.dataset.images import MODES, WHAT_FITS
 from training.dataset.making import transforms
@@ -31,6 +33,7 @@ class Settings:
         convert: fix what can be fixed (other modes, other sizes) instead of raising Problem.
         min_size: shorter side in pixels, below which an image (or what is cut out of it) is left out.
         margin: share of a box's longer side that is added on each side.
+        align: how the items' faces are cut out, for the record; None where they have none.
     """
 
     size: tuple[int, int] | None = None
@@ -40,6 +43,7 @@ class Settings:
     convert: bool = False
     min_size: int = 0
     margin: float = 0.1
+    align: str | None = None
 
     def __post_init__(self):
         if self.transform == "center-crop-wide":
@@ -138,14 +142,18 @@ def process(item: Item, settings: Settings, target: Target) -> Picture:
     if item.box is not None:
         image = image.crop(transforms.part_around(item.box, image.size, settings.margin, target.size))
     image = transforms.upright(image)
-    if min(image.size) < settings.min_size:
-        raise Problem(transforms.TOO_SMALL, f"{image.width} x {image.height}")
+    square = None if item.face is None else ffhq_square(item.face)
+    shown = image.size if square is None else (round(2 * math.hypot(*square[1])),) * 2
+    if min(shown) < settings.min_size:
+        raise Problem(transforms.TOO_SMALL, f"{shown[0]} x {shown[1]}")
     changes = []
     if image.mode != target.mode:
         if not settings.convert and settings.mode is None:
             raise Problem("other mode", f"{image.mode}, not {target.mode}")
         changes.append(f"converted from {image.mode} to {target.mode}")
         image = transforms.convert_mode(image, target.mode)
+    if square is not None:
+        image = cut_square(image, square)
     image = _fit(image, settings, target, changes)
     pixels = image.tobytes()
     file = io.BytesIO()

@@ -1,13 +1,18 @@
 """What a data set is made from: items that open as PIL images, whatever they lie in."""
 
-from collections.abc import Callable, Sequence
+import concurrent.futures
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 from PIL import Image
 
 from dnnlib import UserError
 from torch_utils.media.pictures import DECODE_ERRORS, open_picture, upright_size, why_unreadable
 
+Done = TypeVar("Done")
 Label = int | list[float] | None
 Box = tuple[int, int, int, int]
 
@@ -31,6 +36,7 @@ class Item:
         label: class number, vector or None.
         box: (left, top, right, bottom) in pixels of the stored image, what to show; None for the whole image.
         size: (width, height) that the stored image must have; None for any.
+        face: points [5, 2] of the face to show, in the upright image, see `torch_utils.media.alignment`; None for none.
         problem: why it cannot be used, as known before reading it.
     """
 
@@ -39,6 +45,7 @@ class Item:
     label: Label = None
     box: Box | None = None
     size: tuple[int, int] | None = None
+    face: np.ndarray | None = None
     problem: Problem | None = None
 
     def open(self) -> Image.Image:
@@ -87,3 +94,28 @@ class Source:
     def has_labels(self) -> bool:
         """Whether any item has a label."""
         return any(item.label is not None for item in self.items)
+
+
+def in_order(
+    work: Callable[[Item], Done], items: Iterable[Item], workers: int
+) -> Iterator[tuple[Item, Done | Problem]]:
+    """Yield each item with what `work` makes of it, or its problem, in order, while threads work a little ahead."""
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        window: deque[tuple[Item, concurrent.futures.Future[Done]]] = deque()
+        try:
+            for item in items:
+                window.append((item, pool.submit(work, item)))
+                if len(window) > 4 * workers:
+                    yield _outcome(*window.popleft())
+            while window:
+                yield _outcome(*window.popleft())
+        finally:
+            for _, future in window:
+                future.cancel()
+
+
+def _outcome(item: Item, future: concurrent.futures.Future[Done]) -> tuple[Item, Done | Problem]:
+    try:
+        return item, future.result()
+    except Problem as problem:
+        return item, problem
