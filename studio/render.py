@@ -69,7 +69,9 @@ class Artist:
         """The state as this network can draw it, and a line for each part that it cannot."""
         G, notes = network.G, []
         where = f"network {network.key}"
-        changes: dict = {"mix_layers": ()}
+        changes: dict = {"mix_layers": (), "of": ""}
+        if state.of and state.left in (network.key, network.key[0]) and state.of != network.hash:
+            notes.append(f"this was made with another network than {where} ({state.of}): the picture is another")
         if G.c_dim == 0 and (state.label or state.vector):
             changes |= {"label": "", "vector": ()}
             notes.append(f"{where} has no classes: the class is left out")

@@ -8,7 +8,7 @@ import struct
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -169,7 +169,8 @@ class Studio:
         label = label_of(state, network)
         weights = label[0].tolist() if label is not None else []
         words = {
-            "query": ask.state.query(), "alt": f"Picture by {Path(network.location).name}: {state.describe()}",
+            "query": replace(ask.state, of=network.hash).query(),
+            "alt": f"Picture by {Path(network.location).name}: {state.describe()}",
             "command": state.command(network.location, f"projected_w-{state.photo}.npz"), "weights": weights,
             "mix_layers": list(state.mix_layers), "keys": [key.to_json() for key in ask.keys],
             "key_queries": [key.query() for key in ask.keys],

@@ -32,6 +32,7 @@ class State:
     Attributes:
         left, right: which network, as `A` (a run: its newest snapshot) or `A@24` (that after 24 kimg); right is empty
             where nothing stands beside.
+        of: hash of the left network's file when the state was written down, empty if that does not matter.
         seed: of z, from 0 to 2^32 - 1.
         photo: name of a projected point instead of a seed, empty for none.
         psi, cutoff: truncation; None for all layers. Without effect on a photograph, as in generate.py.
@@ -44,6 +45,7 @@ class State:
 
     left: str = "A"
     right: str = ""
+    of: str = ""
     seed: int = 0
     photo: str = ""
     psi: float = 1.0
@@ -69,7 +71,7 @@ class State:
         _require(all(abs(number) <= LARGEST_LABEL for number in self.vector), "vector", self.vector, "moderate numbers")
         _require(not (self.label and self.vector), "label", self.label, "left out where there is a vector")
         _require(len(self.edits) <= MOST_EDITS, "edits", len(self.edits), f"{MOST_EDITS} at most")
-        for name in ("left", "right", "photo"):
+        for name in ("left", "right", "of", "photo"):
             text = getattr(self, name)
             _require(len(text) <= 40 and text.isascii(), name, text, "a name that this studio gave")
         _require(bool(self.left), "left", self.left, "the name of a network")
@@ -257,11 +259,11 @@ def _edit_from_json(value: dict[str, Any]) -> Edit:
 
 
 _TYPES = {
-    "left": str, "right": str, "seed": int, "photo": str, "psi": float, "cutoff": int | None, "noise": str,
+    "left": str, "right": str, "of": str, "seed": int, "photo": str, "psi": float, "cutoff": int | None, "noise": str,
     "noise_seed": int, "label": str, "vector": list[float], "mix": int | None,
     "mix_layers": list[int], "edits": list[dict],
 }  # fmt: skip
 _READ = {
-    "left": str, "right": str, "seed": _whole, "photo": str, "psi": _finite, "cutoff": _whole, "noise": str,
+    "left": str, "right": str, "of": str, "seed": _whole, "photo": str, "psi": _finite, "cutoff": _whole, "noise": str,
     "noise_seed": _whole, "label": str, "vector": _numbers, "mix": _whole, "mix_layers": parse_layers,
 }  # fmt: skip

@@ -12,7 +12,7 @@ export class Share {
     byId("copy-link").addEventListener("click", () => this.copy(location.origin + this.address, "the link"));
     byId("copy-command").addEventListener("click", () => this.copy(byId("command").textContent, "the command"));
     byId("save-preset").addEventListener("click", () => {
-      const text = JSON.stringify({ studio: 1, state: store.state, keys: store.keys }, null, 2);
+      const text = JSON.stringify({ studio: 1, state: { ...store.state, of: this.of }, keys: store.keys }, null, 2);
       save(new Blob([`${text}\n`], { type: "application/json" }), "studio-preset.json");
     });
     byId("open-preset").addEventListener("change", async (event) => {
@@ -32,6 +32,7 @@ export class Share {
 
   // What the server wrote for the present state.
   show(words) {
+    this.of = new URLSearchParams(words.query).get("of") ?? "";
     byId("command").textContent = words.command;
     byId("download").href = `/image.png?${words.query}`;
     const keys = this.store.keys.map((key) => `key=${encodeURIComponent(this.frames.query(key) ?? "")}`);

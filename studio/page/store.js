@@ -29,7 +29,7 @@ export class Store {
   }
 
   set(changes) {
-    this.state = { ...this.state, ...changes };
+    this.state = { ...this.state, of: "", ...changes };
     this.settleSoon();
     this.tell();
   }

@@ -103,6 +103,20 @@ def test_the_best_step_is_kept_and_reproduces_its_image(trained, photographs):
     torch.testing.assert_close(psnr(result.images, photographs[70:72] / 127.5 - 1), result.psnr)
 
 
+def test_it_can_be_ended_with_the_best_so_far(trained, photographs):
+    seen = []
+
+    def progress(step):
+        seen.append(step.distance.min().item())
+        return step.step == 11
+
+    target = photographs[80:81]
+    ended = project(trained, target, num_steps=300, distance="pixel", pti_steps=5, progress=progress)
+    assert len(seen) == len(ended.curve["distance"]) == 12
+    assert ended.distance.item() == min(seen)
+    assert ended.tuned == []
+
+
 def test_conditional_networks_start_from_the_class():
     G = tiny(c_dim=3)
     labels = torch.eye(3)[[0, 2, 0]]

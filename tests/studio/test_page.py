@@ -208,8 +208,9 @@ def test_link_and_command_are_copied(page):
     assert page.browser.execute_async_script(read) == page.text("command")
     assert "--seeds=8 --trunc=0.5" in page.text("command")
     page.click("copy-link")
-    page.wait("document.getElementById('said').textContent.includes('link')")
-    assert page.browser.execute_async_script(read) == f"{page.running.address}/?left=C&seed=8&psi=0.5"
+    page.wait("document.getElementById('said').textContent.includes('link') && location.search.includes('of=')")
+    assert page.browser.execute_async_script(read) == page.run("return location.href")
+    assert "seed=8&psi=0.5" in page.run("return location.href")
 
 
 def test_a_preset_is_opened_and_another_file_is_not(page, tmp_path):

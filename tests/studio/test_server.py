@@ -1,5 +1,6 @@
 """The server: who is let in, what it answers, and that nothing that is sent to it harms it."""
 
+import hashlib
 import io
 import json
 import logging
@@ -40,6 +41,11 @@ def answer(socket, number):
 def ask(socket, number=1, **state):
     socket.send(json.dumps({"n": number, "state": state}))
     return answer(socket, number)
+
+
+def words_of(file):
+    """What a state says of the network in a file."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 
 def opened(data):
@@ -113,10 +119,10 @@ def test_no_other_file_is_given_out(running, path):
 # -------- Pictures
 
 
-def test_a_state_is_answered_by_its_picture(running):
+def test_a_state_is_answered_by_its_picture(running, files):
     with running.socket() as socket:
         words, pictures = ask(socket, seed=3, psi=0.5)
-        assert words["query"] == "seed=3&psi=0.5"
+        assert State.from_query(words["query"]) == State(of=words_of(files["plain"]), seed=3, psi=0.5)
         assert "seed 3, truncation 0.5" in words["alt"]
         file = running.session.get(f"{running.address}/image.png?{words['query']}")
         assert file.headers["content-type"] == "image/png"
@@ -142,6 +148,15 @@ def test_an_address_is_answered_by_its_state(running):
         words, _ = answer(socket, 7)
         assert State.from_json(words["state"]) == state
         assert State.from_json(words["keys"][0]) == State(seed=9)
+
+
+def test_a_state_of_another_file_is_said(running, files):
+    with running.socket() as socket:
+        assert "notes" not in ask(socket, of=words_of(files["plain"]))[0]
+        words, pictures = ask(socket, 2, of=words_of(files["other"]))
+        assert pictures
+        assert "another network" in words["notes"][0]
+    assert running.session.get(f"{running.address}/image.png?of={words_of(files['other'])}").status_code == 422
 
 
 def test_two_networks_side_by_side_say_what_they_do_not_share(running):

@@ -58,7 +58,7 @@ BAD = {
     "seed": [-1, 2**32, 1.5, "1", True, None, [1]], "psi": ["1", 11, None, True], "cutoff": [-1, 101, "all"],
     "noise": ["loud", 1, None], "noise_seed": [-1], "label": [1, None, "a" * 2001, "a\nb", "\ud800"], "mix": [-1, "7"],
     "vector": [[None], ["1"], 1, [0] * 501, [float("inf")]],
-    "mix_layers": [[-1], [100], ["1"], 3, [1.5]], "left": ["", "A" * 41, "ä", 3], "photo": ["é"],
+    "mix_layers": [[-1], [100], ["1"], 3, [1.5]], "of": [1, "a" * 41], "left": ["", "A" * 41, "ä", 3], "photo": ["é"],
     "edits": [[{}], [1], [{"kind": "pca", "index": 0, "strength": 99, "layers": []}], [{"kind": "x"}],
               [{"kind": "pca", "index": -1, "strength": 1, "layers": []}],
               [{"kind": "pca", "index": 0, "strength": 1, "layers": [-1]}],
