@@ -54,6 +54,8 @@ def parameters(words: list[str]) -> list[click.Parameter] | None:
     """The options of what the words run; None for a program without click."""
     name = words[1] if words[0] == "-m" else words[0].removesuffix(".py").replace("/", ".")
     name = {"benchmarks.run": "benchmarks.stages"}.get(name, name)
+    if (ROOT / "rooted_stylegan" / f"{name}.py").exists():  # a script of the checkout; studio/ has that name, too
+        name = f"rooted_stylegan.{name}"
     module = importlib.import_module(name)
     if hasattr(module, "__path__"):  # a package is its __main__.py, or what that calls
         found = importlib.util.find_spec(f"{name}.command") or importlib.util.find_spec(f"{name}.__main__")
