@@ -35,6 +35,7 @@ from studio.newest import Newest
 from studio.render import Artist, Photos, encode_quickly, label_of
 from studio.state import State
 from torch_utils.media.video import require_ffmpeg
+from torch_utils.published.centerface import FaceFinder
 
 LOG = logging.getLogger("studio")
 MOST_UPLOAD = 1 << 25  # bytes
@@ -249,7 +250,8 @@ class Studio:
             return JSONResponse({"photo": await loop.run_in_executor(self._uploads, self._keep_latents, data, network)})
         if self._projection.is_running:
             raise UserError("a projection is under way; wait for it, or stop it first")
-        target = await loop.run_in_executor(self._uploads, self._read_target, data, network)
+        align = query.get("align") == "1"
+        target = await loop.run_in_executor(self._uploads, self._read_target, data, network, align)
         work = projection_work(self._projection, network, state, target, settings, self._photos, self._distance)
         return JSONResponse({"number": self._projection.start(work)}, status_code=202)
 
@@ -257,9 +259,10 @@ class Studio:
         with self._uploaded(data) as path:
             return self._photos.add(load_projected(path, network.G.num_ws, network.G.w_dim)[:1].contiguous())
 
-    def _read_target(self, data: bytes, network: Network) -> torch.Tensor:
+    def _read_target(self, data: bytes, network: Network, align: bool) -> torch.Tensor:
         with self._uploaded(data) as path:
-            return load_target(path, network.G.img_channels, *network.G.config.img_size)
+            finder = FaceFinder("`align`") if align else None
+            return load_target(path, network.G.img_channels, *network.G.config.img_size, finder=finder)
 
     @contextlib.contextmanager
     def _uploaded(self, data: bytes) -> Any:
@@ -270,7 +273,9 @@ class Studio:
             try:
                 yield Path(stream.name)
             except UserError as error:
-                text = f"{error}".replace("`targets`=", "").replace("`projected_w`: ", "")
+                text = (
+                    f"{error}".replace("`targets`=", "").replace("`projected_w`: ", "").replace("`align`", "alignment")
+                )
                 raise UserError(text.replace(stream.name, "the upload")) from error
 
     async def _latents(self, request: Request) -> Response:

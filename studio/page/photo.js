@@ -30,6 +30,7 @@ export class Photo {
   async send(file) {
     const { left, label, vector } = this.store.state;
     const about = new URLSearchParams({ left, label, vector: vector.join(","), space: byId("space").value, steps: Math.max(1, whole(byId("steps"), 5000)) });
+    if (byId("align").checked) about.set("align", "1");
     const begun = await post(`/photo?${about}`, file);
     if (begun?.photo) this.store.set({ photo: begun.photo, mix: null, mix_layers: [] });
     else if (begun) this.number = begun.number;

@@ -361,6 +361,13 @@ def test_a_photograph_is_projected_shown_and_taken_away(running, tmp_path):
     assert running.session.get(f"{running.address}/photo/{photo}.npz").status_code == 422
 
 
+def test_a_picture_without_a_face_is_not_aligned(running):
+    refused = running.session.post(f"{running.address}/photo?align=1", data=_picture())
+    assert refused.status_code == 422
+    assert "the upload shows no face" in refused.text or "pip install" in refused.text
+    assert "/tmp" not in refused.text
+
+
 def test_a_projection_is_stopped_and_a_second_waits_for_the_first(running):
     with running.socket() as socket:
         assert running.session.post(f"{running.address}/photo?steps=5000", data=_picture()).status_code == 202
