@@ -45,8 +45,9 @@ def write_json(path: str | os.PathLike, value: Any, **layout: Any) -> None:
     Raises:
         UserError: the folder cannot be written or the disk is full.
     """
-    with atomic_write(path, "w") as stream:
-        stream.write(json_text(value, **{"indent": 2, **layout}) + "\n")
+    text = json_text(value, **{"indent": 2, **layout}) + "\n"
+    with atomic_write(path) as stream:
+        stream.write(text.encode(errors="backslashreplace"))  # names of other bytes than UTF-8, as JSON escapes them
 
 
 def read_json(path: str | os.PathLike) -> Any:

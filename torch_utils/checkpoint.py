@@ -17,7 +17,8 @@ import safetensors
 import torch
 from safetensors.torch import save
 
-from dnnlib import UserError, atomic_write
+from dnnlib import UserError, atomic_write, first_line
+from dnnlib.typed import fits
 from torch_utils.processes.distributed import World
 
 FORMAT = "rooted-stylegan checkpoint 1"
@@ -84,13 +85,22 @@ class Checkpoints:
         The main process reads it and sends it to the others, so that all have the same, on any machine.
 
         Raises:
-            UserError: there are checkpoints, but every one is damaged.
+            UserError: there are checkpoints, but every one is damaged, or the newest whole one does not fit.
         """
         states = (world or World()).main_only(self._newest)
         if states is None:
             return False
         for name, value in self._objects.items():
-            value.load_state_dict(states[name])
+            try:
+                _check_alike(states[name], value.state_dict(), name)
+                value.load_state_dict(states[name])
+            except UserError:
+                raise
+            except Exception as error:  # there is nothing that a state of another form does not make an object raise
+                raise UserError(
+                    f"the checkpoint in {self._run_dir} is damaged: {name} cannot be taken up ({first_line(error)}); "
+                    f"{self._remedy}"
+                ) from error
         return True
 
     def _newest(self) -> dict[str, Any] | None:
@@ -112,6 +122,26 @@ class Checkpoints:
         if paths:
             raise UserError(f"every checkpoint in {self._run_dir} is damaged; {self._remedy}")
         return None
+
+
+def _check_alike(found: Any, own: Any, name: str) -> None:
+    """Compare a state with the object's own before it is taken up: tensors in shape, numbers and the rest in type.
+
+    What only one of them has is the object's business: states grow, and those of earlier versions lack something.
+
+    Raises:
+        ValueError: names the place.
+    """
+    if isinstance(own, dict) and isinstance(found, dict):
+        for key in own.keys() & found.keys():
+            _check_alike(found[key], own[key], f"{name}.{key}")
+        return
+    if isinstance(own, torch.Tensor):
+        fits_own = isinstance(found, torch.Tensor) and found.shape == own.shape
+    else:
+        fits_own = own is None or fits(found, type(own)) if not isinstance(own, list) else isinstance(found, list)
+    if not fits_own:
+        raise ValueError(f"{name} is of another kind or shape")
 
 
 def list_checkpoints(run_dir: Path) -> list[Path]:
@@ -155,7 +185,13 @@ def unpack(path: Path) -> dict[str, Any]:
         raise DamagedCheckpoint(f"{path} is not a checkpoint of this program")
     if _digest(metadata.get("state", ""), tensors) != metadata.get("sha256"):
         raise DamagedCheckpoint(f"{path} is damaged: its checksum does not match its content")
-    return _join(json.loads(metadata["state"]), tensors)
+    try:
+        states = _join(json.loads(metadata["state"]), tensors)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise DamagedCheckpoint(f"{path} holds no state ({first_line(error)})") from error
+    if not isinstance(states, dict):
+        raise DamagedCheckpoint(f"{path} holds no state")
+    return states
 
 
 def _digest(tree: str, tensors: dict[str, torch.Tensor]) -> str:

@@ -5,6 +5,7 @@ Values that are not finite are counted on their own and left out of the mean: on
 neither be hidden nor spoil the numbers of the rest of the run.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,9 @@ class Summary:
     mean: float
     std: float
     nonfinite: int
+
+
+_NAME = re.compile(r"[\w/. -]{1,200}", re.ASCII)  # it becomes that of a curve
 
 
 class Statistics:
@@ -80,7 +84,9 @@ class Statistics:
         self._sums = {}
         for sums in mine:
             for name, moments in sums.items():
-                tensor = torch.tensor(moments, dtype=torch.float64, device=self._device)
+                tensor = torch.as_tensor(moments, dtype=torch.float64, device=self._device)
+                if tensor.shape != (4,) or not tensor.isfinite().all() or not _NAME.fullmatch(name):
+                    raise ValueError("one of the statistics is none")
                 self._sums[name] = self._sums[name] + tensor if name in self._sums else tensor
 
 

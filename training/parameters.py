@@ -94,6 +94,8 @@ class LazyAdam:
         """Take up what `state_dict` gave."""
         device = self._flat.data.device
         moments = {name: value.to(device) for name, value in state["adam"].items()}
+        if any(value.shape not in ((), self._flat.data.shape) for value in moments.values()):
+            raise ValueError("moments of another shape than the parameters")
         if moments:
             self._adam.state[self._parameter] = moments
         self.skipped = state["skipped"].to(device)

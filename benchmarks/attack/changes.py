@@ -15,7 +15,7 @@ TEXTS = (
     f"\x1b[2J\x1b]0;{MARK}\x07", f"\x9b31m{MARK}\x85", f"a\n{MARK}: b", f"a\r\n{MARK}\u2028{MARK}",
     f"<{MARK} onload=x>", f"</script><{MARK}><!--", f'"><{MARK} x="', f"'-->\n<{MARK}>",
     f"[{MARK}](javascript:{MARK}) **a** `b` | # c",
-    f"\u202e{MARK}\u2066", f"$title ${{js}} {{0}} %s %(a)s {MARK}", f"{MARK}" * 900, f"`{MARK}` \\x1b & &lt;",
+    f"\u202e{MARK}\u2066", f"$title ${{js}} {{0}} %s %(a)s {MARK}", f"x{MARK}" * 900, f"`{MARK}` \\x1b & &lt;",
 )  # fmt: skip
 ODD = (
     -1, 0, 1, 3, 7, 2**31, 2**70, -0.5, 0.5, 1e308, float("nan"), float("inf"), "", "x", None, True, False, b"x", [],

@@ -1,15 +1,28 @@
 """Run directories and comparisons of them, whose files are damaged or hold text that obeys nobody's rules."""
 
 import json
+import math
 import os
 import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from benchmarks.attack.changes import ODD, TEXTS, changed, changed_head, changed_json, changed_values
+import torch
+
+from benchmarks.attack.changes import (
+    ODD,
+    TEXTS,
+    changed,
+    changed_head,
+    changed_json,
+    changed_tensor,
+    changed_values,
+)
 from benchmarks.attack.field import TINY, Field
 from benchmarks.attack.networks import Arguments, drawing, write
+from torch_utils.checkpoint import is_checkpoint, pack, unpack
 from training.run_dir import names
 
 JSON_ODD = tuple(value for value in ODD if not isinstance(value, bytes))
@@ -49,6 +62,8 @@ def _damage(path: Path, choose: random.Random) -> None:
                 os.mkfifo(path)
             case 2:
                 os.symlink(choose.choice(("/dev/zero", "/nowhere", path.name)), path)
+    elif is_checkpoint(path.name) and choose.random() < 0.7:
+        path.write_bytes(pack(_other_state(unpack(path), choose)))
     elif path.suffix == ".safetensors":
         path.write_bytes(changed_head(path.read_bytes(), choose, 16, 4000))
     elif path.suffix in (".json", ".jsonl"):
@@ -63,6 +78,22 @@ def _damage(path: Path, choose: random.Random) -> None:
         path.write_bytes(text.encode(errors="surrogateescape"))
     else:
         path.write_bytes(changed(path.read_bytes(), choose))
+
+
+def _other_state(value: Any, choose: random.Random) -> Any:
+    """A checkpoint's state in which one thing is another: its checksum is right all the same."""
+    if isinstance(value, torch.Tensor) and choose.random() < 0.7:
+        changed = changed_tensor(value, choose)
+        return changed.contiguous().clone() if changed.numel() < 1 << 20 else value.new_zeros(0)
+    if not isinstance(value, dict | list) or not value or choose.random() < 0.1:
+        return choose.choice([odd for odd in JSON_ODD if not (isinstance(odd, float) and not math.isfinite(odd))])
+    names = list(value) if isinstance(value, dict) else list(range(len(value)))
+    place = choose.choice(names)
+    other = _other_state(value[place], choose)
+    if isinstance(value, list):
+        return [other if i == place else item for i, item in enumerate(value)]
+    return {(f"{key}x" if key == place and choose.random() < 0.1 else key): other if key == place else item
+            for key, item in value.items()}  # fmt: skip
 
 
 def _parsed(text: str) -> object:

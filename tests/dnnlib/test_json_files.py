@@ -96,3 +96,8 @@ def test_lines_that_never_end_are_refused(tmp_path, make):
     for use in (read_records, lambda path: keep_records(path, bool)):
         with pytest.raises(UserError, match="not a regular file"):
             use(tmp_path / "a.jsonl")
+
+
+def test_names_of_other_bytes_are_written_as_json_escapes_them(tmp_path):
+    write_json(tmp_path / "a.json", {"\udcff.png": "\u00fc"}, ensure_ascii=False)
+    assert read_json(tmp_path / "a.json") == {"\udcff.png": "\u00fc"}
