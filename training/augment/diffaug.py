@@ -63,7 +63,7 @@ def _translate(images: torch.Tensor, draws: Draws) -> torch.Tensor:
 
 
 def _cutout(images: torch.Tensor, draws: Draws) -> torch.Tensor:
-    """Set to zero a square of half the side, whose centre is anywhere in the image."""
+    """Set to zero a part of half the height and width, whose centre is anywhere in the image."""
     covered = []
     for size in images.shape[2:]:
         half = size // _HALF
