@@ -312,13 +312,13 @@ class Studio:
 
     def _tell_job(self, words: dict[str, Any], picture: torch.Tensor | None) -> None:
         """From a job's thread to all pages."""
-        messages: list[str | bytes] = [json_text(words)]
-        if picture is not None:
+        told = {words["job"]: json_text(words)}
+        if picture is not None:  # apart from the words, of which only the newest are sent
             side = TARGET if words.get("preview") == "target" else PREVIEW
-            messages.append(struct.pack(">IB", words["number"], side) + encode_quickly(picture))
-        kind = f"{words['job']} {words.get('preview', '')}"
+            told[f"{words['job']} {side}"] = struct.pack(">IB", words["number"], side) + encode_quickly(picture)
         with contextlib.suppress(RuntimeError):  # the server ends
-            self._loop.call_soon_threadsafe(self._tell_everybody, kind, messages)
+            for kind, message in told.items():
+                self._loop.call_soon_threadsafe(self._tell_everybody, kind, [message])
 
 
 async def _send_for_ever(socket: WebSocket, outbox: Newest) -> None:

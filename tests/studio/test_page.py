@@ -309,7 +309,7 @@ def test_a_photograph_is_projected_shown_edited_and_left(page, tmp_path):
     page.wait("!document.getElementById('photo-row').hidden")
     photo = page.pixels()
     assert photo != before
-    assert page.run("return ['target', 'preview'].map((i) => document.getElementById(i).naturalWidth)") == [16, 16]
+    page.wait("['target', 'preview'].every((i) => document.getElementById(i).naturalWidth === 16)")
     page.set("pca-0", 2)
     assert page.pixels() != photo
     assert page.notes() == []
