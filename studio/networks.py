@@ -143,9 +143,11 @@ class Catalogue:
         kimg = int(match[2]) if match[2] else max(source.snapshots)
         if kimg not in source.snapshots:
             raise UserError(f"{source.title} has no snapshot after {kimg} kimg; it has {_some(list(source.snapshots))}")
-        return self._loaded(f"{match[1]}@{kimg}", str(source.snapshots[kimg]))
+        path = source.snapshots[kimg]
+        return self._loaded(f"{match[1]}@{kimg}", str(path), _written(path))
 
-    def _load_file(self, key: str, location: str) -> Network:
+    def _load_file(self, key: str, location: str, written: int = 0) -> Network:
+        """Load it; `written` makes a snapshot that was written again another one."""
         snapshot = self._load(location)
         G = snapshot.generator.to(self._device)
         return Network(key, location, snapshot.hash, G, snapshot.metadata.get("class_names"), Editor(G))
@@ -154,6 +156,14 @@ class Catalogue:
 def kimg_of(key: str) -> int | None:
     """The thousands of images in `A@24`; None for a file."""
     return int(key.partition("@")[2]) if "@" in key else None
+
+
+def _written(path: Path) -> int:
+    """When, in nanoseconds; 0 for what has just gone, of which the reader will tell."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _find_run(path: Path) -> RunDir:

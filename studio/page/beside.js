@@ -1,6 +1,6 @@
 // Which networks are shown, a run's snapshots over time, and its curves.
 
-import { byId, make, svg } from "./dom.js";
+import { byId, make, say, svg } from "./dom.js";
 
 export class Beside {
   constructor(store) {
@@ -76,6 +76,7 @@ export class Beside {
     if (!this.catalogue.some((one) => one.run)) return;
     const response = await fetch("/curves");
     this.curves = response.ok ? await response.json() : [];
+    if (!response.ok) say((await response.text()).trim());
     const names = [...new Set(this.curves.map((curve) => curve.metric))];
     byId("curves").hidden = !names.length;
     const chosen = byId("metric").value;

@@ -1,6 +1,7 @@
 """Starting a studio: networks and runs that are there or not, ports, hosts, secrets; every mistake is one line."""
 
 import json
+import os
 import shutil
 import socket
 
@@ -96,6 +97,23 @@ def test_a_run_without_snapshots_waits_for_the_first(files, tmp_path):
     assert catalogue.describe()[0]["snapshots"] == [4]
     with pytest.raises(UserError, match="no snapshot after 3 kimg; it has 4"):
         catalogue.load("A@3")
+
+
+def test_a_snapshot_that_is_written_again_is_loaded_again(files, tmp_path):
+    run = tmp_path / "00000-run"
+    run.mkdir()
+    RunDir(run).write_options({})
+    path = run / "network-snapshot-000004.safetensors"
+    shutil.copy(files["plain"], path)
+    catalogue = catalogue_of(runs=[run])
+    before = catalogue.load("A")
+    assert catalogue.load("A@4") is before
+    shutil.copy(files["other"], path)
+    os.utime(path, (1, 1))
+    assert catalogue.load("A").hash != before.hash
+    path.unlink()
+    with pytest.raises(UserError, match="network-snapshot-000004"):
+        catalogue.load("A")
 
 
 def test_of_a_folder_of_runs_the_newest_is_taken(run_folder):
