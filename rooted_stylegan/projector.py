@@ -94,7 +94,7 @@ def main(options: Options) -> None:
     how = {name: getattr(options, name) for name in ("space", "noise_init", "num_steps", "pti_steps", "seed")}
     settings = {
         "network": Path(options.network).name, "network_hash": snapshot.hash, **how, "distance": distance.name,
-        "class": options.class_text, "label": options.label,
+        "class": options.class_text, "align": options.align, "label": options.label,
     }  # fmt: skip
     if not can_plot():
         say("loss.png is left out: it needs matplotlib (pip install 'rooted-stylegan[projection]')", err=True)
