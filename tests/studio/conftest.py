@@ -10,9 +10,6 @@ from pathlib import Path
 import pytest
 import requests
 import torch
-
-pytest.importorskip("starlette", reason="the studio's server needs the extra 'studio'")
-
 from websockets.sync.client import connect
 
 from generation.edits import Edit

@@ -5,6 +5,7 @@ import random
 import shlex
 
 import pytest
+import torch
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 import generate
 from dnnlib import UserError
 from generation.edits import Edit, format_layers, parse_edit, parse_layers
+from projection.outputs import latents_file
+from studio.render import Artist, Photos
 from studio.state import State, read_json
 
 
@@ -31,6 +34,22 @@ def test_permalink_preset_and_command_give_the_same_bytes(number, catalogue, art
     result = CliRunner().invoke(generate.main, [*flags, f"--outdir={tmp_path}"])
     assert result.exit_code == 0, result.output
     assert (tmp_path / state.file_name).read_bytes() == drawn
+
+
+@pytest.mark.parametrize("noise", ["const", "random", "none"])
+def test_a_photographs_command_gives_the_same_bytes(noise, catalogue, tmp_path):
+    photos = Photos()
+    artist, network = Artist(torch.device("cpu"), photos), catalogue.load("A")
+    name = photos.add(torch.randn(1, network.G.num_ws, network.G.w_dim, generator=torch.Generator().manual_seed(1)))
+    edits = (Edit("pca", 1, 0.5), Edit("sefa", 0, -1.0, (2, 3)))
+    state, notes = artist.fit(State(photo=name, psi=0.7, noise=noise, noise_seed=5, edits=edits), network)
+    assert notes == []
+    file = tmp_path / "projected_w.npz"
+    file.write_bytes(latents_file(photos.get(name)))
+    _, _, *flags = shlex.split(state.command(network.location, str(file)))
+    result = CliRunner().invoke(generate.main, [*flags[:-1], f"--outdir={tmp_path}"])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / state.file_name).read_bytes() == artist.png(state, network)
 
 
 @given(st.sets(st.integers(0, 99), min_size=1))
