@@ -18,7 +18,8 @@ from dnnlib import UserError, write_json
 from dnnlib.cli import Command, door
 from metrics.detectors.registry import open_detector
 from metrics.training_data import training_set
-from projection import load_distance, project
+from projection.distance import load_distance
+from projection.optimization import project
 from torch_utils.machine.environment import provenance
 from torch_utils.media.images import to_uint8
 from training.snapshot import Snapshot, load_snapshot

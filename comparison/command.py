@@ -20,7 +20,7 @@ from comparison.runs.losses import LossSpec, parse_losses
 from comparison.runs.runner import pending, run_jobs
 from dnnlib import UserError, make_folder
 from dnnlib.options import read_options
-from projection import load_distance
+from projection.distance import load_distance
 from torch_utils.machine.devices import choose_device
 from training.config import TrainingConfig
 from training.config.resolve import resolve

@@ -13,9 +13,9 @@ import torch
 from dnnlib import UserError, atomic_write, first_line
 from dnnlib.files import read_regular
 from generation.latents import sample_w
+from generation.options import USUAL_COUNT
 from training.networks import Generator
 
-USUAL_COUNT = 16
 _LARGEST_FILE = 1 << 28
 _NAME = re.compile(r"\w[\w -]{0,59}")  # it becomes a file's name
 

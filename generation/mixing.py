@@ -21,9 +21,6 @@ def mix_layers(row: torch.Tensor, column: torch.Tensor, layers: Sequence[int]) -
     return mixed
 
 
-DEFAULT_LAYERS = "0-6, at most half"
-
-
 def default_layers(num_ws: int) -> list[int]:
     """Layers 0 to 6, which are pose and shape; below 256 x 256 the first half, for 0 to 6 would be nearly all."""
     return list(range(min(7, num_ws // 2)))

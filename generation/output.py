@@ -13,6 +13,7 @@ from generation.interpolation import path_through
 from generation.latents import latents_from_seeds, load_projected
 from generation.mixing import default_layers, mixing_grid, mixing_pictures
 from generation.notes import Text, mixing_note, projected_note, seed_note
+from generation.options import Motion
 from generation.renderer import Renderer
 from torch_utils.media.images import make_grid, save_image
 from torch_utils.media.video import write_video
@@ -102,17 +103,6 @@ def draw_strips(
         note["strengths"] = ",".join(f"{strength:g}" for strength in strengths)
         save_image(outdir / f"{name}.png", make_grid(pictures, columns), {**text, **note})
     return f"{len(directions.names)} strips in {outdir}"
-
-
-@dataclass(frozen=True)
-class Motion:
-    """How a video moves; see `path_through`. `space` is "w" or "z", `frames` the steps from one picture to the next."""
-
-    frames: int = 60
-    fps: float = 30
-    space: str = "w"
-    curve: str = "cubic"
-    loop: bool = True
 
 
 def draw_video(renderer: Renderer, source: Source, motion: Motion, columns: int, rows: int, path: Path) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 
 from generation.latents import latents_from_seeds
+from generation.options import NO_TRUNCATION, PICTURES_AT_ONCE
 from torch_utils.media.images import to_uint8
 from training.networks import Generator
 
@@ -30,10 +31,10 @@ class Renderer:
     G: Generator
     device: torch.device
     label: torch.Tensor | None = None
-    psi: float = 1.0
+    psi: float = NO_TRUNCATION
     cutoff: int | None = None
     noise_mode: str = "const"
-    batch_size: int = 8
+    batch_size: int = PICTURES_AT_ONCE
     noise_seed: int | None = None
     edit: Callable[[torch.Tensor], torch.Tensor] | None = None
     center: torch.Tensor | None = None

@@ -15,11 +15,9 @@ from torch.func import functional_call
 from projection import noise as noise_maps
 from projection.distance import Distance, load_distance
 from projection.pivotal import tune
-from projection.schedule import Schedule
+from projection.schedule import NOISE_INITS, SPACES, Schedule
 from training.networks import Generator
 
-SPACES = ("w", "w+")
-NOISE_INITS = ("network", "random")
 W_SAMPLES = 10_000
 W_SEED = 123
 

@@ -3,6 +3,9 @@
 import math
 from dataclasses import dataclass
 
+SPACES = ("w", "w+")
+NOISE_INITS = ("network", "random")
+
 
 @dataclass(frozen=True)
 class Schedule:

@@ -27,7 +27,7 @@ DOORS = {
     "metrics": Door("rooted_stylegan.calc_metrics", "calc_metrics.py", "Measure generated images: FID, KID, others."),
     "dataset": Door("rooted_stylegan.dataset_tool", "dataset_tool.py", "Make a data set for training."),
     "compare": Door("rooted_stylegan.compare", "compare.py", "Compare losses with several seeds and statistics."),
-    "convert": Door("training.snapshot.convert", "-m training.convert", "Convert networks to and from other formats."),
+    "convert": Door("training.convert", "-m training.convert", "Convert networks to and from other formats."),
     "studio": Door("rooted_stylegan.studio", "studio.py", "Explore a network in the browser."),
     "doctor": Door("torch_utils.doctor", "-m torch_utils.doctor", "Describe this machine for a bug report."),
 }

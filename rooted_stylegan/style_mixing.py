@@ -6,9 +6,7 @@ import click
 
 from dnnlib.cli import Command, IntegerRanges, door, say
 from dnnlib.options import option, takes_options
-from generation.mixing import DEFAULT_LAYERS
-from generation.output import draw_mixing
-from rooted_stylegan.generate import MIX, DrawingOptions, prepare
+from generation.options import DEFAULT_LAYERS, MIX, DrawingOptions
 
 
 # fmt: off
@@ -28,5 +26,8 @@ class Options(DrawingOptions):
 @door
 def main(options: Options) -> None:
     """Write a picture for each pair of row and column, and all of them in grid.png."""
+    from generation.command import prepare
+    from generation.output import draw_mixing
+
     renderer, text = prepare(options)
     say(draw_mixing(renderer, text, options.rows, options.cols, options.layers, options.outdir))

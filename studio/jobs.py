@@ -13,8 +13,8 @@ import torch
 
 from dnnlib import UserError
 from dnnlib.errors import printable
-from projection import load_distance, project
-from projection.optimization import SPACES, Step
+from projection.distance import load_distance
+from projection.optimization import SPACES, Step, project
 from studio.networks import Network
 from studio.render import Photos, label_of
 from studio.state import State

@@ -145,13 +145,16 @@ def test_training_knows_the_loss_only_as_an_object(path):
     assert "k" not in names
 
 
-def test_the_options_need_no_torch():
-    """What `train.py --help` imports says that nothing in it imports torch, so that it answers at once."""
+def test_the_help_of_every_command_needs_no_torch():
+    """What is imported for its options says that nothing in it imports torch, so that it answers at once."""
+    code = "import importlib, sys; from rooted_stylegan.command import DOORS, main\n"
+    code += "for name in main.list_commands(None): importlib.import_module(DOORS[name].module).main\n"
     imported = subprocess.run(
-        [sys.executable, "-c", "import sys, train; print(*sys.modules)"], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", f"{code}print(*sys.modules)"], cwd=ROOT, capture_output=True, text=True
     )
-    assert "train" in imported.stdout.split()
-    assert not {"torch", "numpy"} & set(imported.stdout.split())
+    modules = set(imported.stdout.split())
+    assert {"rooted_stylegan.train", "training.convert", "torch_utils.doctor"} <= modules, imported.stderr
+    assert not {"torch", "numpy", "scipy", "PIL", "filelock"} & modules
 
 
 def test_the_document_names_every_package_door_and_room():

@@ -2,7 +2,8 @@
 
     python -m torch_utils.doctor --data=faces.zip
 
-The output holds no names of users or hosts; paths appear only where they were given.
+The output holds no names of users or hosts; paths appear only where they were given. What it asks is imported where it
+is asked, so that its help is at once.
 """
 
 import json
@@ -14,12 +15,8 @@ import sys
 from pathlib import Path
 
 import click
-import psutil
-import torch
 
 from dnnlib.cli import Command, door, say
-from torch_utils.machine import environment
-from torch_utils.ops import describe_implementations
 
 _PACKAGES = (
     "python", "rooted-stylegan", "torch", "numpy", "pillow", "safetensors", "click", "scipy", "torchvision",
@@ -33,6 +30,8 @@ _PACKAGES = (
 @door
 def main(data: str | None, outdir: str) -> None:
     """Describe this installation and machine, fit to paste into a bug report."""
+    from torch_utils.ops import describe_implementations
+
     sections = {
         "Versions": versions(),
         "Machine": machine(),
@@ -50,6 +49,8 @@ def main(data: str | None, outdir: str) -> None:
 
 def versions() -> list[str]:
     """Python, the packages that numbers depend on, and the commit where the source is a checkout."""
+    from torch_utils.machine import environment
+
     installed = environment.versions(*_PACKAGES)
     lines = [f"{name} {installed.get(name, 'not installed')}" for name in _PACKAGES]
     return [*lines, f"commit {environment.commit()}"] if environment.commit() else lines
@@ -57,6 +58,9 @@ def versions() -> list[str]:
 
 def machine() -> list[str]:
     """System, processor, threads, and the environment that changes how PyTorch computes."""
+    import psutil
+    import torch
+
     prefixes = ("OMP_", "MKL_", "CUDA_", "TORCH_", "NCCL_", "PYTORCH_", "WORLD_SIZE", "RANK", "LOCAL_RANK")
     settings = [f"{name}={value}" for name, value in sorted(os.environ.items()) if name.startswith(prefixes)]
     return [
@@ -69,6 +73,8 @@ def machine() -> list[str]:
 
 def devices() -> list[str]:
     """Every CUDA device with its capability and free memory, or why there is none; cuDNN and NCCL."""
+    import torch
+
     if not torch.cuda.is_available():
         built = (
             f"PyTorch is built for CUDA {torch.version.cuda}" if torch.version.cuda else "PyTorch is built without CUDA"
@@ -86,6 +92,8 @@ def devices() -> list[str]:
 
 
 def _backends() -> str:
+    import torch
+
     if not torch.distributed.is_available():
         return "not built into this PyTorch"
     checks = {"gloo": torch.distributed.is_gloo_available, "nccl": torch.distributed.is_nccl_available}
@@ -94,6 +102,8 @@ def _backends() -> str:
 
 def space(folder: Path) -> list[str]:
     """Free memory, and free space on the disk of `folder`."""
+    import psutil
+
     memory = psutil.virtual_memory()
     while not folder.exists():
         folder = folder.parent
@@ -109,6 +119,8 @@ def data_check(path: str) -> list[str]:
 
     The program is asked, not imported: so the answer is what training says, and this package stays below it.
     """
+    from torch_utils.machine import environment
+
     command = [
         sys.executable,
         str(environment.COMMAND),

@@ -101,7 +101,7 @@ def torch_files(field: Field, choose: random.Random, case: Path) -> Arguments:
         torch.save(content, stream, _use_new_zipfile_serialization=choose.random() < 0.8)
         data = stream.getvalue()
     path = write(case / "net.pt", changed(data, choose) if choose.random() < 0.5 else data)
-    return "training.snapshot.convert", str(path), str(case / "out.safetensors")
+    return "training.convert", str(path), str(case / "out.safetensors")
 
 
 def detectors(field: Field, choose: random.Random, case: Path) -> Arguments:

@@ -17,7 +17,7 @@ import torch
 from benchmarks.speed.measuring import Stopwatch, device_option, json_option
 from dnnlib import write_json
 from dnnlib.cli import IntegerRanges, NameList
-from projection import project
+from projection.optimization import project
 from torch_utils.machine.devices import choose_device
 from torch_utils.machine.environment import SOURCE, provenance
 from training.config.number_format import resolve_precision

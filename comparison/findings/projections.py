@@ -14,8 +14,8 @@ from comparison.runs.collect import Run, Runs, data_options
 from comparison.runs.design import Design
 from dnnlib import UserError, make_folder, read_json, write_json
 from dnnlib.typed import fits
-from projection import load_distance, project
-from projection.distance import Distance
+from projection.distance import Distance, load_distance
+from projection.optimization import project
 from projection.targets import find_targets, load_target
 from torch_utils.media.images import save_image, to_uint8
 from training.dataset import ImageDataset

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from dnnlib import UserError
 from projection.targets import load_target
-from rooted_stylegan import dataset_tool
+from rooted_stylegan import dataset_tool, making
 from training.dataset import ImageDataset
 
 FACE = np.array([[-10.0, 0], [10, 0], [0, 8], [-7, 20], [7, 20]])
@@ -44,7 +44,7 @@ def paint(path, eyes, size=(120, 100), **save):
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
-    monkeypatch.setattr(dataset_tool, "FaceFinder", RedEyes)
+    monkeypatch.setattr(making, "FaceFinder", RedEyes)
     folder = tmp_path / "photos"
     folder.mkdir()
     paint(folder / "a.png", [(40, 45)])

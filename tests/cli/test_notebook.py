@@ -42,6 +42,7 @@ def test_it_runs_from_pictures_to_projection(execute, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_it_runs_as_it_stands(execute):
     assert len(_pictures_of(execute())) == 2
 

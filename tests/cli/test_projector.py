@@ -169,7 +169,7 @@ def test_missing_ffmpeg_is_said_before_the_work(network, pictures, tmp_path, mon
     def missing():
         raise UserError("MP4 files need ffmpeg")
 
-    monkeypatch.setattr("rooted_stylegan.projector.require_ffmpeg", missing)
+    monkeypatch.setattr("projection.command.require_ffmpeg", missing)
     common = (f"--network={network}", f"--target={pictures / 'first.png'}", f"--outdir={tmp_path}", "--num-steps=2")
     refused = run(*common, "--save-video=true")
     assert refused.exit_code == 2

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from projection import project
 from projection.noise import regularization, standardize
-from projection.optimization import latent_statistics, psnr, render
+from projection.optimization import latent_statistics, project, psnr, render
 from projection.schedule import Schedule
 from training.dataset import ImageDataset
 from training.networks import Generator, GeneratorConfig

@@ -9,11 +9,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-import click
 import torch
 
 from dnnlib import UserError, atomic_write
-from dnnlib.cli import Command, Number, door, say
+from dnnlib.cli import say
 from torch_utils.arrays import is_torch_archive, read_torch
 from training.networks import Generator
 from training.snapshot.build import build_network
@@ -102,23 +101,10 @@ def _is_state(value: Any) -> bool:
     )
 
 
-@click.command(
-    cls=Command, epilog="Example: python -m training.convert network-snapshot-025000.pkl network.safetensors"
-)
-@click.argument("sources", nargs=-1, required=True, metavar="SOURCE...")
-@click.argument("destination", type=Path)
-@click.option("--ema-only", is_flag=True, help="Keep the averaged generator only.")
-@click.option("--swap", is_flag=True, help="Join two SOURCEs: coarse layers of the first, fine ones of the second.")
-@click.option("--from-resolution", type=click.IntRange(min=8), help="--swap: where the fine layers begin, such as 16.")
-@click.option("--card", is_flag=True, help="Make DESTINATION a folder to share: networks, README.md, grid.png.")
-@click.option("--trunc", type=Number(), default=1.0, help="ONNX: truncation psi, fixed in the file.")
-@click.option("--trunc-cutoff", type=click.IntRange(min=0), help="ONNX: truncate the first so many layers only.")
-@click.option("--opset", type=click.IntRange(min=1), help="ONNX: version  [highest of the installed onnxruntime].")
-@click.option("--network-sha256", metavar="HEX", help="Refuse a source with another SHA-256.")
-@door
-def main(
+def convert(
     sources: tuple[str, ...],
     destination: Path,
+    *,
     ema_only: bool,
     swap: bool,
     from_resolution: int | None,
@@ -128,16 +114,11 @@ def main(
     opset: int | None,
     network_sha256: str | None,
 ) -> None:
-    """Convert SOURCE to DESTINATION, whose suffix says how.
+    """Convert as the options of `python -m training.convert` say, and say what was written.
 
-    \b
-    SOURCE       snapshot (.safetensors), official pickle (.pkl), or checkpoint of
-                 rosinality/stylegan2-pytorch (.pt); file, https:// or hf://owner/repo/file
-    DESTINATION  .safetensors  snapshot of this project
-                 .pt           checkpoint for rosinality/stylegan2-pytorch
-                 .onnx         generator with constant noise, compared with PyTorch
-                 a folder with --card
-    """  # noqa: D301 - \\b keeps click from filling the lines
+    Raises:
+        UserError: options that do not belong together, or a source that cannot be read.
+    """
     suffix = destination.suffix.lower()
     if card == (suffix in _SUFFIXES):
         remedy = "a folder's for --card" if card else f"end in {', '.join(_SUFFIXES)} to say what to write"

@@ -8,7 +8,7 @@ from comparison.runs.collect import Run
 from comparison.runs.design import Design
 from comparison.runs.losses import parse_losses
 from dnnlib import UserError
-from projection import load_distance
+from projection.distance import load_distance
 from training.dataset import ImageDataset
 from training.networks import Generator, GeneratorConfig
 from training.snapshot import save_snapshot

@@ -15,7 +15,6 @@ from training.dataset.making.source import Item, Problem, Source, in_order
 from training.dataset.making.transforms import convert_mode, upright
 
 NO_FACE = "no face"
-WHICH = ("largest", "all")
 _COLUMNS, _ROWS, _CELL = 10, 8, 128
 
 

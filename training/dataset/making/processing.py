@@ -16,6 +16,7 @@ from training.dataset.images import MODES, WHAT_FITS
 from training.dataset.making import transforms
 from training.dataset.making.source import Item, Problem
 from training.networks.config import nearest_size, nominal_resolution
+from training.options.making import MARGIN
 
 _SURVEYED = 1000
 
@@ -42,7 +43,7 @@ class Settings:
     mode: str | None = None
     convert: bool = False
     min_size: int = 0
-    margin: float = 0.1
+    margin: float = MARGIN
     align: str | None = None
 
     def __post_init__(self):
