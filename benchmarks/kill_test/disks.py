@@ -11,7 +11,6 @@ from typing import Any
 
 SIZE = "96m"
 _PIECE = 1 << 16
-_NO_LIMIT = resource.RLIM_INFINITY
 
 
 class Disk:
@@ -35,7 +34,8 @@ class Disk:
                     pass
         else:
             with contextlib.suppress(ProcessLookupError):
-                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (4096, _NO_LIMIT))
+                _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (4096, hard))
 
     def free(self) -> None:
         """Give the room back; a limit ends with its process."""
