@@ -57,9 +57,9 @@ def _run(options: TrainingOptions, world: "World", watch: "Watch") -> int:
     """Resolve the options, find the run directory, train; the exit status."""
     from metrics import RunMetrics, check_names
     from torch_utils.machine.allocator import keep_freed_memory
-    from training.command import begin
     from training.progress import StopRequest
     from training.run_dir import State
+    from training.starting.command import begin
     from training.training_loop import Housekeeping, TrainingRun
 
     keep_freed_memory()

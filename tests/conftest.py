@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # What the processes that tests fork need, imported once for all of them; the last is what the first optimizer imports.
 multiprocessing.set_forkserver_preload(
-    ["train", "training.command", "training.training_loop", "metrics", "torch._dynamo"]
+    ["train", "training.starting.command", "training.training_loop", "metrics", "torch._dynamo"]
 )
 
 

@@ -50,7 +50,7 @@ ROOMS = {
     "comparison": ("runs", "findings", "report"),
     "torch_utils": ("machine", "ops", "processes", "media", "published"),
     "metrics": ("copying", "detectors", "features", "measures"),
-    "training": ("options", "networks", "augment", "dataset", "run_dir", "snapshot", "config", "outputs"),
+    "training": ("options", "networks", "augment", "dataset", "run_dir", "snapshot", "config", "outputs", "starting"),
 }
 # The paper's experiments are programs of their own: they may use files and checkpoints of the project.
 EXPERIMENTS = {"rooted", "dnnlib", "torch_utils"}

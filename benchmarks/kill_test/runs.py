@@ -113,7 +113,7 @@ def start(
     """Start `train.py` on a run directory in a process of its own; without `output` it goes to `<run_dir>.out`."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["rooted_stylegan.train", "training.command", "training.training_loop", "torch._dynamo"]
+        ["rooted_stylegan.train", "training.starting.command", "training.training_loop", "torch._dynamo"]
     )
     process = context.Process(target=_train, args=(str(run_dir), options, environment or {}, output or Output()))
     process.start()

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from dnnlib import UserError, write_json
-from training.opening import open_run_dir
 from training.run_dir import FAKES, SNAPSHOTS, RunDir, State, names
+from training.starting.opening import open_run_dir
 
 
 def _unwritable(monkeypatch, folder):

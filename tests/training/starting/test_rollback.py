@@ -13,8 +13,8 @@ from dnnlib import UserError
 from rooted_stylegan import train
 from torch_utils.checkpoint import list_checkpoints
 from training.outputs.grids import spread
-from training.rollback import roll_back
 from training.run_dir import RunDir, State
+from training.starting.rollback import roll_back
 
 
 class Values:

@@ -13,10 +13,10 @@ from training.config.resolve import resolve
 from training.config.schema import SCALED
 from training.dataset import ImageDataset
 from training.dataset.builtin_faces import BUILTIN_FACES
-from training.opening import open_run_dir
 from training.options import DEFAULTS, TrainingOptions
-from training.rollback import roll_back
 from training.run_dir import RunDir
+from training.starting.opening import open_run_dir
+from training.starting.rollback import roll_back
 
 
 @dataclass(frozen=True)
