@@ -242,7 +242,7 @@ def test_mistakes(make_generator, dataset, options, message):
 
 def test_a_detector_file_that_is_none(make_generator, dataset, tmp_path):
     (tmp_path / "text.pt").write_text("not a network")
-    with pytest.raises(UserError, match="not a TorchScript file"):
+    with pytest.raises(UserError, match="cannot be read as a TorchScript file"):
         metrics.compute(["fid100_full"], G=make_generator(), dataset=dataset, detector=tmp_path / "text.pt")
 
 
