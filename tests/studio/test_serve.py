@@ -134,3 +134,11 @@ def test_curves_are_those_of_the_run_and_damaged_ones_are_said(run_folder, tmp_p
 def test_letters_end(files):
     with pytest.raises(UserError, match="too many"):
         catalogue_of(*[files["plain"]] * 27)
+
+
+def test_small_messages_are_sent_at_once():
+    with listen("127.0.0.1", 18_800) as listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            # What asyncio asks of a socket before it turns Nagle's algorithm off.
+            assert accepted.proto == socket.IPPROTO_TCP
