@@ -8,6 +8,13 @@ import click
 from dnnlib.cli import Command, Number, door
 
 
+def __getattr__(name: str) -> Any:
+    """The functions of `training.snapshot.convert`, imported when one is asked for: the help needs no torch."""
+    from training.snapshot import convert
+
+    return getattr(convert, name)
+
+
 @click.command(
     cls=Command, epilog="Example: python -m training.convert network-snapshot-025000.pkl network.safetensors"
 )

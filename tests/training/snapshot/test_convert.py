@@ -363,3 +363,10 @@ def test_damaged_archives_end_in_one_line(tmp_path, networks, seed):
         load_rosinality(tmp_path / "b.pt")
     done = CliRunner().invoke(main, [str(tmp_path / "b.pt"), str(tmp_path / "b.safetensors")])
     assert done.exit_code in (0, 2), done.exception
+
+
+def test_the_command_s_module_has_the_functions():
+    """Programs import them from there."""
+    from training import convert
+
+    assert convert.save_rosinality is save_rosinality
