@@ -91,6 +91,9 @@ def test_tensorboard_shows_each_point_once(tmp_path):
         board.close()
 
     session(Progress(), [0, 2, 4, 6])
+    # Files are read in the order of their names: the second they were begun in, then a count, of which 10 is before 9.
+    [first] = tmp_path.glob("events.*")
+    first.rename(tmp_path / "events.out.tfevents.0000000001.first")
     # Continued from a checkpoint between the ticks at 2.3 and 4.3 kimg.
     session(Progress(nimg=3900, tick=2, tick_nimg=2300), [4, 6, 8])
     events = EventAccumulator(str(tmp_path)).Reload()
