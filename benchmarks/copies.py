@@ -11,7 +11,6 @@ Photographs may be frames of one video. "random" splits ignore that, as `--subse
 photograph outside of the training images is, directly or through others, a near duplicate of one inside.
 """
 
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +21,9 @@ import numpy as np
 import scipy.sparse
 import torch
 
+from dnnlib import write_json
 from dnnlib.cli import Command, door
+from dnnlib.files import make_folder
 from metrics.copying.planted import PlantedCopies
 from metrics.copying.search import candidates
 from metrics.detectors.detector import Detector
@@ -201,8 +202,8 @@ def main(data: str, out: str, splits: int, generated: int) -> None:
         "found": found,
     }
     path = Path(out).with_suffix(".json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(record, indent=1) + "\n")
+    make_folder(path.parent, "--out")
+    write_json(path, record, indent=1)
     click.echo(table(found))
 
 

@@ -8,7 +8,6 @@ the step than before; the table says in which share of the draws it is.
 """
 
 import io
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +17,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageEnhance, ImageFilter
 
+from dnnlib import write_json
 from dnnlib.cli import Command, door
+from dnnlib.files import make_folder
 from metrics.features.moments import Moments
 from metrics.measures.frechet import frechet_distance_to_features
 from metrics.measures.kernel import kernel_distance
@@ -186,8 +187,8 @@ def main(data: str, foreign: str, out: str, size: int, draws: int) -> None:
         },
     }
     stem = Path(out)
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    stem.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n")
+    make_folder(stem.parent, "--out")
+    write_json(stem.with_suffix(".json"), record, indent=1)
     stem.with_suffix(".md").write_text(table(found) + "\n")
     click.echo(table(found))
 

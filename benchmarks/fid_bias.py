@@ -8,7 +8,6 @@ true distance is 0. A second one draws them slightly blurred; its true distance 
 By default features stand in for Inception's, whose weights need a download: those are Frechet distances (FD), not FIDs.
 """
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from dnnlib import read_json, write_json
 from dnnlib.cli import Command, door
+from dnnlib.files import make_folder
 from metrics.detectors.registry import open_detector
 from metrics.features.moments import Moments
 from metrics.measures.frechet import frechet_distance, frechet_distance_to_features, frechet_infinity
@@ -172,7 +173,7 @@ def main(data: str, out: str, detector: str, width: int, draws: int, redraw: boo
     """Measure and plot."""
     stem = Path(out)
     if redraw:
-        plot(json.loads(stem.with_suffix(".json").read_text()), stem.with_suffix(".png"))
+        plot(read_json(stem.with_suffix(".json")), stem.with_suffix(".png"))
         return
     started = time.time()
     torch.manual_seed(0)
@@ -202,8 +203,8 @@ def main(data: str, out: str, detector: str, width: int, draws: int, redraw: boo
             }
             click.echo(f"{name}: {time.time() - started:.0f} s", err=True)
     results["seconds"] = time.time() - started
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    stem.with_suffix(".json").write_text(json.dumps(results, indent=1))
+    make_folder(stem.parent, "--out")
+    write_json(stem.with_suffix(".json"), results, indent=1)
     plot(results, stem.with_suffix(".png"))
 
 

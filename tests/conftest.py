@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import runpy
+import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import torch
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 # What the processes that tests fork need, imported once for all of them; the last is what the first optimizer imports.
 multiprocessing.set_forkserver_preload(
@@ -162,6 +164,24 @@ def run_ranks(fork) -> Iterator[Callable[..., list[Ended]]]:
     yield run
     for process in started:
         process.kill()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """A headless browser of the module's own, whose console is kept; the test is skipped where there is none."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="the package selenium is not installed")
+    binary = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    driver_path = shutil.which("chromedriver")
+    if binary is None or driver_path is None:
+        pytest.skip("no browser: install Debian's packages chromium and chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver_path))
+    yield driver
+    driver.quit()
 
 
 @pytest.fixture(scope="session", autouse=True)

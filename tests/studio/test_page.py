@@ -10,7 +10,6 @@ from PIL import Image
 from studio.networks import Catalogue
 from training.snapshot import load_snapshot
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PIXELS = """
 const image = document.getElementById(arguments[0]), canvas = document.createElement('canvas');
 canvas.width = image.naturalWidth; canvas.height = image.naturalHeight;
@@ -25,23 +24,11 @@ e.dispatchEvent(new Event(arguments[2], {bubbles: true}));
 
 
 @pytest.fixture(scope="module")
-def browser():
-    webdriver = pytest.importorskip("selenium.webdriver", reason="the package selenium is not installed")
-    binary = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    driver_path = shutil.which("chromedriver")
-    if binary is None or driver_path is None:
-        pytest.skip("no browser: install Debian's packages chromium and chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver_path))
-    driver.execute_cdp_cmd(
+def browser(chromium):
+    chromium.execute_cdp_cmd(
         "Browser.grantPermissions", {"permissions": ["clipboardReadWrite", "clipboardSanitizedWrite"]}
     )
-    yield driver
-    driver.quit()
+    return chromium
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from dnnlib import UserError
 from rooted.experiments import spirals
 from rooted.experiments.classification import evaluation, image_data, image_training
 from rooted.experiments.classification.config import LossConfig, Runtime, TrainConfig
-from rooted.experiments.classification.image_data import ImageSet
 from rooted.experiments.regression import linear, tabular
 from rooted.experiments.regression.cross_validation import Grid, Scores, standardised
 from rooted.experiments.reporting import corrected_interval, seed_interval
@@ -155,15 +154,6 @@ def test_calibration_error_by_hand():
     logits = torch.log(torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4]]))
     error = evaluation.calibration_error(logits, torch.tensor([0, 1, 0]))
     assert error == pytest.approx((2 * abs(0.9 - 0.5) + abs(0.6 - 1)) / 3, abs=1e-6)
-
-
-@pytest.fixture
-def small():
-    generator = torch.Generator().manual_seed(0)
-    y = torch.arange(48) % 3
-    x = torch.randint(0, 100, (48, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    x[torch.arange(48), y] += 100
-    return ImageSet(x, y, ["a", "b", "c"])
 
 
 CONFIG = TrainConfig(

@@ -9,7 +9,7 @@ from dnnlib import UserError
 from rooted.experiments.classification import evaluation, image_training
 from rooted.experiments.classification.config import LossConfig, Runtime, TrainConfig
 from rooted.experiments.classification.fast_model import FastNet
-from rooted.experiments.classification.image_data import ImageSet, flips_by_turns
+from rooted.experiments.classification.image_data import flips_by_turns
 from rooted.experiments.classification.image_models import create
 from torch_utils.checkpoint import list_checkpoints, unpack
 
@@ -19,15 +19,6 @@ CONFIG = TrainConfig(
     lr=0.1, weight_decay=1e-3, warmup=0.2, label_smoothing=0.2, padding=2, cutout=0, ema=0.9, precision="fp32",
     seed=0, momentum=0.85, flips="turns", evaluate_flips=True,
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def small():
-    generator = torch.Generator().manual_seed(0)
-    y = torch.arange(48) % 3
-    x = torch.randint(0, 100, (48, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    x[torch.arange(48), y] += 100
-    return ImageSet(x, y, ["a", "b", "c"])
 
 
 def test_whitened_patches_are_uncorrelated_and_of_equal_size():
