@@ -220,3 +220,14 @@ def test_oblong_targets():
     assert result.images.shape == (1, 3, 16, 24)
     with pytest.raises(ValueError, match="targets must be"):
         project(G, targets.transpose(2, 3), num_steps=1, distance="pixel")
+
+
+def test_the_names_of_the_package_are_those_of_its_modules():
+    import projection
+    from projection import distance, optimization
+
+    assert projection.project is optimization.project
+    assert projection.load_distance is distance.load_distance
+    assert projection.ProjectionResult is optimization.ProjectionResult
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = projection.nothing
