@@ -1,7 +1,6 @@
 """The results of a comparison in one piece, and their files `results.json` and `results.csv`."""
 
 import csv
-import platform
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,7 +12,7 @@ from comparison.runs.collect import Run, Runs, data_options, image_size
 from comparison.runs.design import Design
 from comparison.runs.jobs import job_of
 from dnnlib import atomic_write, write_json
-from torch_utils.machine.environment import versions
+from torch_utils.machine.environment import processor, versions
 
 FORMAT = 1
 CSV_COLUMNS = (
@@ -42,10 +41,7 @@ def build_results(
         created=datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         settings=design.to_dict(),
         # Of what made the report; every run's own log holds what made the run.
-        environment={
-            **versions("python", "torch", "numpy", "scipy"),
-            "machine": f"{platform.machine()}, {platform.system()}",
-        },
+        environment={**versions("python", "torch", "numpy", "scipy"), "machine": processor()},
         data=_data(design, runs),
         losses=[
             Loss(loss.key, loss.label, loss.is_reference, job_of(outdir, design, loss, design.seeds[0]).command)
