@@ -30,6 +30,9 @@ _BEGINNINGS = {
     b"version https://git-lfs": "a Git LFS pointer; run git lfs pull",
 }
 _EXIF_ORIENTATION = 0x0112
+_SAYS_ORIENTATION = {"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"}
+"""Where Pillow's `info` has it."""
+_PNG_SAYS_ORIENTATION = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 _EXCHANGED = range(5, 9)  # EXIF orientations that exchange width and height
 MOST_BYTES = 1 << 30
 """Of a picture's file."""
@@ -80,7 +83,7 @@ def picture_suffixes() -> frozenset[str]:
 
 
 def open_picture(data: bytes) -> Image.Image:
-    """Open a picture without decoding its pixels; only its first frame is ever decoded.
+    """Open a picture, without decoding its pixels where that can be; only its first frame is ever decoded.
 
     Raises:
         one of `DECODE_ERRORS`: damaged, another format, or more pixels than the bounds above allow.
@@ -90,6 +93,12 @@ def open_picture(data: bytes) -> Image.Image:
     except Image.UnidentifiedImageError as error:
         raise Image.UnidentifiedImageError(_what_it_is(data[:32])) from error
     check_pixels(picture.width, picture.height, len(data))
+    if (
+        picture.format == "PNG"
+        and not _says_orientation(picture)
+        and any(mark in data for mark in _PNG_SAYS_ORIENTATION)
+    ):
+        picture.load()  # it may stand behind the pixels
     return picture
 
 
@@ -161,8 +170,11 @@ def is_turned(image: Image.Image) -> bool:
 
 def _orientation(image: Image.Image) -> int | None:
     # Without this question PIL would decode a whole PNG to look for EXIF data behind the pixels.
-    asked = "exif" in image.info or image.format == "TIFF"
-    return image.getexif().get(_EXIF_ORIENTATION) if asked else None
+    return image.getexif().get(_EXIF_ORIENTATION) if _says_orientation(image) else None
+
+
+def _says_orientation(image: Image.Image) -> bool:
+    return image.format == "TIFF" or not _SAYS_ORIENTATION.isdisjoint(image.info)
 
 
 def upright(image: Image.Image) -> Image.Image:

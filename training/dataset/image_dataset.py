@@ -237,9 +237,10 @@ class ImageDataset:
 
     def _decode(self, place: int) -> np.ndarray:
         image = self._images.decode(place)
-        if image.shape != self.image_shape:  # the file was exchanged after its header was read
+        if image.shape != self.image_shape:  # the file was exchanged, or a PNG has EXIF data behind its pixels
             raise UserError(
-                f"{self._images.label(place)} has changed its size since the start; make the data set again"
+                f"{self._images.label(place)} has changed its size since the start, or tells behind its pixels how to "
+                "turn them; make the data set again with dataset_tool.py"
             )
         return image
 

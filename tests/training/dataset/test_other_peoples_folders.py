@@ -3,14 +3,18 @@
 import io
 import json
 import os
+import struct
 import tarfile
 import zipfile
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from dnnlib import UserError
+from torch_utils.media.pictures import upright
 from training.dataset import ImageDataset
 from training.dataset.making.image_files import TAR_SUFFIXES, from_image_files
 
@@ -106,6 +110,43 @@ def test_training_sees_pictures_upright(tmp_path, orientation, size):
     image = dataset.image(0)
     assert image[:, : size[1] // 2].mean() > 250
     assert image[:, size[1] // 2 :].mean() < 5
+
+
+def png_stored_sideways(path, place):
+    """White above and black below in 16 x 24 pixels when upright; `place` is where the file says so."""
+    stored = Image.fromarray(np.repeat([[255], [0]], 12, axis=0).astype(np.uint8)).resize((16, 24))
+    exif, texts, exif_at_once = Image.Exif(), PngInfo(), {}
+    exif[0x0112] = 6
+    data = exif.tobytes()
+    if place == "eXIf":
+        exif_at_once = {"exif": exif}
+    elif place == "text":
+        texts.add_text("Raw profile type exif", f"\nexif\n{len(data):8}\n{data.hex()}\n", zip=True)
+    elif place == "XMP":
+        texts.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="6"/>')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    stored.transpose(Image.Transpose.ROTATE_90).save(path, pnginfo=texts, **exif_at_once)
+    if place == "behind the pixels":
+        chunk = b"eXIf" + data.removeprefix(b"Exif\0\0")
+        content = path.read_bytes()
+        length, crc = struct.pack(">I", len(chunk) - 4), struct.pack(">I", zlib.crc32(chunk))
+        path.write_bytes(content[:-12] + length + chunk + crc + content[-12:])
+
+
+@pytest.mark.parametrize("place", ["eXIf", "text", "XMP", "behind the pixels"])
+def test_png_that_is_stored_sideways(tmp_path, place):
+    for i in range(2):
+        png_stored_sideways(tmp_path / "p" / f"{i}.png", place)
+    item = from_image_files(tmp_path / "p", "auto", None).items[0]
+    assert item.header()[1] == upright(item.load()).size == (16, 24)
+    dataset = ImageDataset(tmp_path / "p")
+    if place == "behind the pixels":  # that far the headers are not read
+        with pytest.raises(UserError, match=r"0\.png .* tells behind its pixels how to turn them; .* dataset_tool\.py"):
+            dataset.image(0)
+    else:
+        assert dataset.image_shape == (1, 24, 16)
+        assert dataset.image(0)[:, :12].min() == 255
+        assert dataset.image(0)[:, 12:].max() == 0
 
 
 def test_what_is_turned_has_another_hash_than_what_is_not(tmp_path):
