@@ -48,10 +48,16 @@ class Snapshots:
         return path
 
     def judge(self, name: str, value: float) -> None:
-        """Note the first metric's value of the newest snapshot; keep the snapshot as `best` if it is."""
-        newest = self._progress.snapshots[-1]
+        """Note the first metric's value of the newest snapshot; keep the snapshot as `best` if it is.
+
+        Values of another metric, which was the first one before the run was continued, are forgotten.
+        """
+        newest, best = self._progress.snapshots[-1], self._progress.best
+        if best.get("metric", name) != name:
+            best = {}
+            for entry in self._progress.snapshots:
+                entry["value"] = None
         newest["value"] = value if np.isfinite(value) else None
-        best = self._progress.best
         sign = -1 if self._evaluator.higher_is_better(name) else 1
         if newest["value"] is None or (best and sign * value >= sign * best["value"]):
             return

@@ -1,6 +1,8 @@
 """The metrics of a run are those of its snapshots."""
 
 import json
+import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +10,10 @@ import torch
 import metrics
 from dnnlib import UserError
 from training.networks.precision import ResolutionBlock
+from training.options.keep import Keep
+from training.outputs.snapshots import Snapshots
+from training.progress import Progress
+from training.run_dir import RunDir
 from training.snapshot import load_snapshot
 
 
@@ -46,6 +52,26 @@ def test_a_run_takes_any_evaluator_and_its_direction(tiny, higher, best):
     tiny.train(metrics=("value",), evaluator=StandIn(higher), kimg=0.016, tick=0.008)
     record = json.loads((tiny.folder / "run" / "best.json").read_text())
     assert (record["metric"], record["value"]) == ("value", best)
+
+
+def test_values_of_another_metric_do_not_judge(tiny):
+    """`--metrics` may change when a run is continued."""
+    pytest.importorskip("skimage", reason="the built-in faces need scikit-image")
+    run, progress = RunDir(tiny.folder), Progress()
+    dataset = SimpleNamespace(class_names=None)
+    snapshots = Snapshots(tiny.config(), dataset, run, progress, Keep(last=1, best=1), StandIn(higher=False))
+    best = []
+    for kimg, (name, value) in enumerate(
+        [("a", 3.0), ("a", 2.0), ("b", 9.0), ("b", math.nan), ("b", 8.0), ("b", 10.0)]
+    ):
+        progress.nimg = kimg * 1000
+        snapshots.write({"G": None, "D": None, "G_ema": None}, 0.0)
+        snapshots.judge(name, value)
+        snapshots.prune(name)
+        best.append((progress.best["metric"], progress.best["value"], progress.best["nimg"] // 1000))
+        assert json.loads((tiny.folder / "best.json").read_text()) == progress.best
+    assert best == [("a", 3.0, 0), ("a", 2.0, 1), ("b", 9.0, 2), ("b", 9.0, 2), ("b", 8.0, 4), ("b", 8.0, 4)]
+    assert [entry["nimg"] // 1000 for entry in progress.snapshots] == [4, 5]
 
 
 def test_a_name_that_is_no_metric_is_refused_before_the_run(tiny):
