@@ -1,5 +1,10 @@
 """Measure generated images: `python calc_metrics.py --network=FILE --data=faces.zip --metrics=fid50k_full`."""
 
+if __name__ == "__main__":
+    raise SystemExit(
+        "error: the command is `rooted-stylegan metrics`, or `python calc_metrics.py` at the top of a checkout"
+    )
+
 import dataclasses
 import os
 import sys

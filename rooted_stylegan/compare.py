@@ -1,5 +1,8 @@
 """Compare losses on equal terms: `python compare.py --preset=demo`, or any data set, losses and seeds."""
 
+if __name__ == "__main__":
+    raise SystemExit("error: the command is `rooted-stylegan compare`, or `python compare.py` at the top of a checkout")
+
 import importlib.util
 import sys
 

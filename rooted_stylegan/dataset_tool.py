@@ -15,6 +15,11 @@ Images are turned upright as their EXIF data say. The result is the same, byte f
 See docs/data.md.
 """
 
+if __name__ == "__main__":
+    raise SystemExit(
+        "error: the command is `rooted-stylegan dataset`, or `python dataset_tool.py` at the top of a checkout"
+    )
+
 import os
 from dataclasses import dataclass
 

@@ -1,5 +1,10 @@
 """Draw pictures, grids, style mixing and interpolation videos with a trained network."""
 
+if __name__ == "__main__":
+    raise SystemExit(
+        "error: the command is `rooted-stylegan generate`, or `python generate.py` at the top of a checkout"
+    )
+
 import click
 
 from dnnlib.cli import Command, door

@@ -1,5 +1,10 @@
 """Find latents that show given pictures: `python projector.py --network=FILE --target=PICTURE --outdir=DIR`."""
 
+if __name__ == "__main__":
+    raise SystemExit(
+        "error: the command is `rooted-stylegan project`, or `python projector.py` at the top of a checkout"
+    )
+
 from dataclasses import dataclass
 
 import click

@@ -1,5 +1,8 @@
 """Open a page on this machine in which a trained network is played with."""
 
+if __name__ == "__main__":
+    raise SystemExit("error: the command is `rooted-stylegan studio`, or `python studio.py` at the top of a checkout")
+
 import logging
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,5 +1,10 @@
 """Style mixing under the flags of StyleGAN2-ADA's script; `generate.py --mix-rows --mix-cols` is the same thing."""
 
+if __name__ == "__main__":
+    raise SystemExit(
+        "error: the command is `rooted-stylegan mix`, or `python style_mixing.py` at the top of a checkout"
+    )
+
 from dataclasses import dataclass
 
 import click

@@ -1,5 +1,8 @@
 """Train StyleGAN2-ADA with the logistic (`--loss=ce`) or the rooted logistic loss (`--loss=rlo --k=11`)."""
 
+if __name__ == "__main__":
+    raise SystemExit("error: the command is `rooted-stylegan train`, or `python train.py` at the top of a checkout")
+
 import json
 import os
 import socket

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -133,3 +134,11 @@ def test_the_group_lists_its_commands_and_names_them_to_who_mistypes():
     assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
     assert "'trian'" in result.stderr
     assert "choose one of train, generate" in result.stderr
+
+
+@pytest.mark.parametrize("name", [name for name, door in DOORS.items() if door.module.startswith("rooted_stylegan.")])
+def test_a_module_run_by_its_path_names_the_command(name):
+    path = ROOT / f"{DOORS[name].module.replace('.', '/')}.py"
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(path), run_name="__main__")
+    assert f"`rooted-stylegan {name}`, or `python {DOORS[name].script}` " in ended.value.code
