@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,6 +24,12 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 multiprocessing.set_forkserver_preload(
     ["train", "training.starting.command", "training.training_loop", "metrics", "torch._dynamo"]
 )
+
+# An example, and drawing it, may take long on a busy machine; the fixtures that tests with examples use hold no state.
+settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("patient")
 
 
 def _shared(name: str) -> Path:

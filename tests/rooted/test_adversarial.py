@@ -20,7 +20,7 @@ def test_ce_is_stylegan2s_logistic_loss():
 
 
 @given(k=st.floats(1.05, 40.0))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_bounded_is_equation_9(k):
     loss, saturating = adversarial_loss("rlo", k=k), adversarial_loss("rlo", k=k, saturating=True)
     p = torch.sigmoid(D)
@@ -32,7 +32,7 @@ def test_bounded_is_equation_9(k):
 
 
 @given(k=st.floats(0.5, 40.0))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_convex_is_the_released_gan_codes_form(k):
     loss = adversarial_loss("rlo", k=k, form="convex")
     torch.testing.assert_close(loss.real(D[16:]) + k, k * torch.sigmoid(D[16:]) ** (-1 / k), rtol=1e-6, atol=1e-9)

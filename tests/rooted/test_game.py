@@ -42,7 +42,7 @@ def value_at(loss, a, b, d):
 
 @pytest.mark.parametrize("form", ["bounded", "convex"])
 @given(data=st.data(), a=densities, b=densities)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_best_discriminator_and_value_at_a_point(form, data, a, b):
     k = data.draw(FORMS[form])
     kp = kappa(form, k)
@@ -57,7 +57,7 @@ def test_best_discriminator_and_value_at_a_point(form, data, a, b):
 
 @pytest.mark.parametrize("form", ["bounded", "convex"])
 @given(data=st.data(), seed=st.integers(0, 10_000))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_the_optimum_is_at_equal_distributions(form, data, seed):
     """Discrete distributions: the value at the best D is extreme, k 2^(1/kappa), exactly where a = b."""
     k = data.draw(FORMS[form])

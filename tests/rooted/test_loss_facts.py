@@ -36,7 +36,7 @@ def binary(y, *, k, form="convex", multiplier=None, cap=None):
 
 
 @given(z=logits, y=signs, k=roots, form=st.sampled_from(FORMS))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_equals_the_printed_equations(z, y, k, form):
     p = 1 / (1 + math.exp(-y * z))
     expected = k * p ** (-1 / k) if form == "convex" else -k * p ** (1 / k)
@@ -49,7 +49,7 @@ def test_equals_the_printed_equations(z, y, k, form):
 
 
 @given(z=st.floats(-8.0, 8.0), form=st.sampled_from(FORMS))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_reaches_cross_entropy_as_one_over_k(z, form):
     z = torch.tensor(z, dtype=torch.float64)
     nll = F.softplus(-z)
@@ -60,14 +60,14 @@ def test_reaches_cross_entropy_as_one_over_k(z, form):
 
 
 @given(z=st.floats(-10.0, 10.0), y=signs)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_convex_with_k_one_is_the_exponential_loss(z, y):
     value, _, _ = derivatives(binary(y, k=1.0), z)
     assert value == pytest.approx(math.exp(-y * z), rel=1e-9)
 
 
 @given(z=logits, y=signs, k=roots, m=st.floats(0.1, 20.0))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_gradient_and_hessian_of_the_convex_form(z, y, k, m):
     _, first, second = derivatives(binary(y, k=k, multiplier=m), z)
     s = 1 / (1 + math.exp(y * z))
@@ -78,7 +78,7 @@ def test_gradient_and_hessian_of_the_convex_form(z, y, k, m):
 
 
 @given(z=st.floats(-15.0, 15.0), k=st.floats(0.1, 50.0))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_lemma_2_holds_without_its_condition(z, k):
     """The Hessian of the rooted loss over that of the logistic loss: above 1 for every k > 0."""
     _, _, second = derivatives(binary(1.0, k=k), z)
@@ -95,7 +95,7 @@ def test_the_bounded_form_is_not_convex(k):
 
 
 @given(nll=st.floats(0.0, 60.0), k=st.floats(0.2, 50.0), m=st.floats(0.1, 20.0))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_bounds_of_value_and_slope(nll, k, m):
     """Bounded: value in [0, m], slope at most m/k. Convex: slope at least m/k."""
     x = torch.tensor(nll, dtype=torch.float64, requires_grad=True)
@@ -153,7 +153,7 @@ def test_autocast_does_not_narrow_the_computation(form):
 
 
 @given(a=logits, b=logits, k=st.floats(0.5, 20.0), form=st.sampled_from(FORMS))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_two_classes_are_the_binary_loss_on_the_difference(a, b, k, form):
     pair = torch.tensor([[a, b]], dtype=torch.float64)
     many = rooted_ce(pair, torch.tensor([1]), k=k, form=form)

@@ -77,7 +77,7 @@ def test_of_large_identical_sets_is_zero_within_a_millionth(count):
         assert value <= 1e-6
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(2, 60), st.integers(2, 60), st.integers(1, 40), st.integers(0, 2**31))
 def test_symmetric_nonnegative_and_the_same_by_all_routes(count_a, count_b, width, seed):
     a, b = features(count_a, width, seed), features(count_b, width, seed + 1, scale=2.0)

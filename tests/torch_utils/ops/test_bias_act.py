@@ -6,15 +6,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torch_utils.ops import use_implementation
 from torch_utils.ops.bias_act import activations, bias_act
 
-relaxed = settings(
-    max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+relaxed = settings(max_examples=25, derandomize=True)
 BY_DEFINITION = {
     "linear": lambda v, alpha: v,
     "relu": lambda v, alpha: max(v, 0),

@@ -4,16 +4,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from torch_utils.ops import use_implementation
 from torch_utils.ops.conv import conv2d_resample, modulated_conv2d
 from torch_utils.ops.upfirdn2d import downsampling_padding, setup_filter, upfirdn2d, upsampling_padding
 
-relaxed = settings(
-    max_examples=80, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+relaxed = settings(max_examples=80, derandomize=True)
 FIR = setup_filter([1, 3, 3, 1])
 ODD = setup_filter([[1, 2, 0.5], [0, 3, 1], [1, 1, 4], [2, 0, 1]])
 NONDETERMINISM = 1e-10  # cuDNN's gradients of weights may be summed in any order

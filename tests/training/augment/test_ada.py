@@ -58,7 +58,7 @@ def test_no_wind_up_at_the_bound():
     assert float(p) == pytest.approx(0.01)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     shares=st.lists(st.floats(0, 1), min_size=1, max_size=40),
     target=st.floats(0, 1),

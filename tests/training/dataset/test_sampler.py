@@ -12,7 +12,7 @@ from dnnlib import UserError
 from training.dataset.sampler import image_index
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(size=st.integers(1, 200), seed=st.integers(0, 2**32 - 1), epoch=st.integers(0, 10**7))
 def test_every_epoch_shows_every_image_once(size, seed, epoch):
     indices = image_index(np.arange(epoch * size, (epoch + 1) * size), size, seed)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -41,12 +41,7 @@ NUMBERS = [
     ((5, 1), (1, 6), (3, 7), torch.float32),
     ((2, 3), (3, 2), (9, 9), torch.float64),
 ]
-relaxed = settings(
-    max_examples=10,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+relaxed = settings(max_examples=10, derandomize=True)
 
 
 @pytest.fixture(scope="module")

@@ -31,7 +31,7 @@ def naive_area_average(pixels, width, height):
     return big.reshape(height, old_height, width, old_width, *pixels.shape[2:]).mean((1, 3))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     old=st.tuples(st.integers(1, 30), st.integers(1, 30)),
     new=st.tuples(st.integers(1, 12), st.integers(1, 12)),
@@ -131,7 +131,7 @@ def test_exif_orientation(tmp_path):
     assert result[20:, :, 0].max() < 50
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     size=st.tuples(st.integers(1, 300), st.integers(1, 300)),
     corners=st.tuples(*[st.floats(0, 1)] * 4),
