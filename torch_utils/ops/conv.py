@@ -109,7 +109,8 @@ def modulated_conv2d(
         demodulate: divide by sigma.
         flip_weight: True correlates, False convolves.
         fused: True convolves each image with its own weights (one grouped convolution); False scales the images
-            before and after one shared convolution, which needs less memory for weights. Same result.
+            before and after one shared convolution, which needs less memory for weights. Same result. Few channels
+            of 1 x 1 kernels are always convolved with their own weights on the CPU, as matrix products.
 
     Returns:
         [N, O, OH, OW] in the dtype of `x`. With demodulation, float16 results are computed from weights and styles
@@ -129,14 +130,19 @@ def modulated_conv2d(
         styles = styles / styles.abs().amax(dim=1, keepdim=True)
     scale = _inverse_sigma(weight, styles) if demodulate else None
     options = {"up": up, "down": down, "padding": padding, "flip_weight": flip_weight}
+    by_product = up == down == 1 and padding == 0 and _suits_product(x, weight)
 
-    if fused:
+    if fused or by_product:
         per_image = weight[None] * styles[:, None, :, None, None]
         if scale is not None:
             per_image = per_image * scale[:, :, None, None, None]
-        per_image = per_image.to(x.dtype).reshape(-1, *weight.shape[1:])
-        y = conv2d_resample(x.reshape(1, -1, *x.shape[2:]), per_image, resample_filter, groups=batch, **options)
-        y = y.reshape(batch, -1, *y.shape[2:])
+        per_image = per_image.to(x.dtype)
+        if by_product:
+            y = _product(x, per_image.flatten(2))
+        else:
+            per_image = per_image.reshape(-1, *weight.shape[1:])
+            y = conv2d_resample(x.reshape(1, -1, *x.shape[2:]), per_image, resample_filter, groups=batch, **options)
+            y = y.reshape(batch, -1, *y.shape[2:])
         return y if noise is None else y + noise.to(x.dtype)
 
     y = conv2d_resample(x * styles.to(x.dtype)[:, :, None, None], weight.to(x.dtype), resample_filter, **options)
@@ -164,7 +170,25 @@ def _conv(
 ) -> torch.Tensor:
     if not flip_weight and w.shape[2:] != (1, 1):
         w = w.flip([2, 3])
+    if stride == groups == 1 and padding == (0, 0) and x.element_size() > 2 and _suits_product(x, w):
+        w = w.flatten(1)
+        if x.stride(1) == 1:  # channels_last, also of one channel
+            return torch.matmul(x.permute(0, 2, 3, 1), w.t()).permute(0, 3, 1, 2)
+        return _product(x, w.expand(len(x), -1, -1))
     return F.conv2d(x, w, stride=stride, padding=padding, groups=groups)
+
+
+def _suits_product(x: torch.Tensor, w: torch.Tensor) -> bool:
+    """Whether a 1 x 1 convolution is faster as a matrix product (docs/results/small-networks.md).
+
+    With many channels and few pixels it is not, as autograd makes a gradient of the weights for each image.
+    """
+    return x.device.type == "cpu" and w.shape[2:] == (1, 1) and 2 * min(w.shape[:2]) <= x.shape[2] * x.shape[3]
+
+
+def _product(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    """Convolve each image of x [N, I, H, W] with its own 1 x 1 kernels w [N, O, I]."""
+    return torch.bmm(w, x.flatten(2)).unflatten(2, x.shape[2:])
 
 
 def _transposed_conv(

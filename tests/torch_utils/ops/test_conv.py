@@ -131,10 +131,10 @@ def test_modulated_conv2d_equals_loops(device, fused, demodulate, kernel, up, do
 @pytest.mark.parametrize("choice", ["torch", "native"])
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("demodulate", [True, False])
-@pytest.mark.parametrize("options", [{}, {"up": 2}, {"down": 2}])
-def test_modulated_conv2d_gradients(device, choice, fused, demodulate, options):
+@pytest.mark.parametrize(("kernel", "options"), [(3, {}), (3, {"up": 2}), (3, {"down": 2}), (1, {})])
+def test_modulated_conv2d_gradients(device, choice, fused, demodulate, kernel, options):
     torch.manual_seed(3)
-    shapes = [2, 2, 4, 4], [2, 2, 3, 3], [2, 2], []
+    shapes = [2, 2, 4, 4], [2, 2, kernel, kernel], [2, 2], []
     *inputs, noise = (torch.randn(shape).to(device, torch.float64).requires_grad_() for shape in shapes)
     f = FIR.to(device)
 
@@ -144,7 +144,7 @@ def test_modulated_conv2d_gradients(device, choice, fused, demodulate, options):
             weight,
             styles,
             noise=noise,
-            padding=1,
+            padding=kernel // 2,
             resample_filter=f,
             demodulate=demodulate,
             fused=fused,
