@@ -7,6 +7,7 @@ import torch
 from training.config import TrainingConfig
 from training.dataset import ImageDataset
 from training.networks import Discriminator, Generator, set_precision
+from training.networks.precision import lay_out_narrow_blocks
 from training.randomness import derived_seed
 
 
@@ -31,6 +32,8 @@ def build_networks(config: TrainingConfig, device: torch.device) -> tuple[Genera
     for network in (G, D, G_ema):
         network.requires_grad_(False).to(device)
         set_precision(network, dtype, reduced, config.precision.channels_last)
+        if device.type == "cpu":
+            lay_out_narrow_blocks(network)
     return G.train(), D.train(), G_ema.eval()
 
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from dnnlib import UserError
+from torch_utils.ops.layout import dense_layout
 from training.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, set_precision
+from training.networks.precision import lay_out_narrow_blocks
 
 RESOLUTIONS = (4, 8, 16, 32)
 
@@ -104,6 +106,30 @@ def test_gradients_of_all_losses_stay_close_to_float32(networks, device, reduced
     for found, expected in zip(gradients(*networks), full, strict=True):
         assert found.dtype == torch.float32
         assert torch.nn.functional.cosine_similarity(found, expected, dim=0) > 0.99
+
+
+@pytest.mark.parametrize("img_channels", [1, 3])
+def test_narrow_blocks_are_channels_last_and_compute_the_same(device, img_channels):
+    torch.manual_seed(0)
+    sizes = {"img_resolution": 32, "img_channels": img_channels, "channel_base": 1024, "channel_max": 80}
+    G = Generator(GeneratorConfig(z_dim=16, w_dim=32, mapping_layers=2, **sizes)).to(device)
+    D = Discriminator(DiscriminatorConfig(**sizes)).to(device)
+    z, _ = inputs(device)
+
+    def logits_and_gradients():
+        logits = D(G(z, noise_mode="none"))
+        return logits, *torch.autograd.grad(logits.sum(), [G.synthesis.b32.conv0.weight, D.b32.fromrgb.weight])
+
+    expected = logits_and_gradients()
+    wide, narrow = (G.synthesis.b8, D.b8), (G.synthesis.b16, G.synthesis.b32, D.b16, D.b32)
+    for network in (G, D):
+        lay_out_narrow_blocks(network)
+    layouts = {}
+    for block in wide + narrow:
+        block.conv0.register_forward_hook(lambda _, __, y, block=block: layouts.update({block: dense_layout(y)}))
+    for found, value in zip(logits_and_gradients(), expected, strict=True):
+        torch.testing.assert_close(found, value, rtol=1e-3, atol=1e-4)
+    assert {block for block in layouts if layouts[block] == torch.channels_last} == set(narrow)
 
 
 @torch.no_grad()
