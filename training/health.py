@@ -20,11 +20,12 @@ class HealthMonitor:
     Args:
         p_max: the bound of the augmentation probability; None where p is not adapted.
         num_images: the size of the training set, without flips.
+        mirrored: whether it has flips.
     """
 
-    def __init__(self, p_max: float | None, num_images: int) -> None:
+    def __init__(self, p_max: float | None, num_images: int, *, mirrored: bool = False) -> None:
         self._p_max = p_max
-        self._num_images = num_images
+        self._num_images, self._mirrored = num_images, mirrored
         self._ticks_at_cap = 0
         self._first_path_length = 0.0
         self._active: list[str] = []
@@ -34,9 +35,10 @@ class HealthMonitor:
     def start(self) -> list[str]:
         """Warnings before the first step."""
         if self._num_images < 100:
+            flips = "" if self._mirrored else "use `mirror`=1 and "
             return [
                 f"only {self._num_images} training images: runs on fewer than 100 often collapse; "
-                "use `mirror`=1 and `resume` a network of a similar subject (`preset`=few-shot)"
+                f"{flips}`resume` a network of a similar subject (`preset`=few-shot)"
             ]
         return []
 

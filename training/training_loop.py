@@ -136,8 +136,9 @@ class TrainingRun:
 
         # State, from the newest checkpoint or from the beginning.
         self.progress = Progress()
-        num_images = len(self.dataset) // (2 if config.training_set_kwargs.xflip else 1)
-        self.health = HealthMonitor(augmentation.p_max if self.adapts else None, num_images)
+        mirrored = config.training_set_kwargs.xflip
+        num_images = len(self.dataset) // (2 if mirrored else 1)
+        self.health = HealthMonitor(augmentation.p_max if self.adapts else None, num_images, mirrored=mirrored)
         names = (
             "G", "D", "G_ema", "G_opt", "D_opt", "augment", "ada", "objective", "statistics", "progress", "health",
         )  # fmt: skip

@@ -17,13 +17,15 @@ def _scores(real: float, fake: float) -> dict[str, Summary]:
     return {"Loss/scores/real": Summary(8, real, 1.0, 0), "Loss/scores/fake": Summary(8, fake, 1.0, 0)}
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize(("count", "warned"), [(99, True), (100, False)])
-def test_fewer_than_100_images(count, warned):
-    warnings = HealthMonitor(1.0, count).start()
+def test_fewer_than_100_images(count, warned, mirrored):
+    warnings = HealthMonitor(1.0, count, mirrored=mirrored).start()
     assert bool(warnings) == warned
     if warned:
         assert "99 training images" in warnings[0]
         assert "`preset`=few-shot" in warnings[0]
+        assert ("`mirror`=1" in warnings[0]) != mirrored
 
 
 def test_p_at_its_bound_for_20_ticks():
