@@ -72,7 +72,7 @@ def _run(options: TrainingOptions, world: "World", watch: "Watch") -> int:
         keep=options.keep,
         nan_check=bool(options.nan_check),
     )
-    with StopRequest(options.max_hours) as stop:
+    with StopRequest(options.max_hours, tell=world.is_main) as stop:
         session = begin(options, world)
         if options.dry_run:
             if world.is_main:

@@ -112,14 +112,19 @@ class StopRequest:
     The first signal lets the current step end, so that the state can be saved; a second one ends the
     process at once. Signals within half a second count as one, as a terminal and a launcher may both deliver
     the same. Use it as a context manager in the main thread.
+
+    Args:
+        max_hours: the time limit.
+        tell: say on stderr at the first signal what comes now, as a step or a metric may take minutes.
     """
 
     NAMES = ("SIGINT", "SIGTERM", "SIGBREAK", "SIGUSR1", "SIGHUP")  # no system has them all
     SIGNALS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
-    def __init__(self, max_hours: float | None = None) -> None:
+    def __init__(self, max_hours: float | None = None, *, tell: bool = False) -> None:
         self._deadline = None if max_hours is None else time.monotonic() + max_hours * 3600
         self.reason = ""
+        self._tell = tell
         self._received_at: float | None = None
         self._previous: dict[int, Any] = {}
 
@@ -139,9 +144,17 @@ class StopRequest:
         now = time.monotonic()
         if self._received_at is None:
             self._received_at = now
+            if self._tell:
+                self._say_what_comes(signal.Signals(number).name)
         elif now - self._received_at > _ONE_SIGNAL_SECONDS:
             os._exit(128 + number)
         self.reason = f"received {signal.Signals(number).name}"
+
+    @staticmethod
+    def _say_what_comes(name: str) -> None:
+        line = f"\n{name}: ending after the step or metric in progress, and saving; a second signal ends at once\n"
+        with contextlib.suppress(OSError):  # a terminal that has gone is why it may be asked to stop
+            os.write(2, line.encode())  # sys.stderr may be in the middle of a line, and must not be entered twice
 
     @property
     def is_set(self) -> bool:

@@ -102,6 +102,15 @@ def test_two_signals_at_once_are_one(clock):
         assert stop.reason == "received SIGINT"
 
 
+def test_what_a_signal_does_is_said_at_once(clock, capfd):
+    """In the middle of a metric nothing else would be to be seen for minutes."""
+    for tell, lines in ((True, 1), (False, 0)):
+        with StopRequest(tell=tell):
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        assert capfd.readouterr().err.count("SIGINT: ending after the step or metric in progress, and saving") == lines
+
+
 def test_the_handlers_are_put_back():
     before = [signal.getsignal(number) for number in StopRequest.SIGNALS]
     with StopRequest():
