@@ -57,9 +57,11 @@ def bias_act(
     )
     if b is not None:
         b = b.to(x.dtype)
-    if dispatch.uses_native(x) or (choice.prefers_fastest() and bias_act_cpu.pays(x, options)):
+    if dispatch.uses_native(x):
         return library.bias_act(x, b, options)
-    return bias_act_torch.apply(x, b, options)
+    # Not as the registered operator, whose gradients cost more calls than small images take time.
+    loops = bias_act_cpu.paying(x, options) if choice.prefers_fastest() else None
+    return bias_act_torch.apply(x, b, options, loops)
 
 
 def _rounded(value: float, dtype: torch.dtype) -> float:

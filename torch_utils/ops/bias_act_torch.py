@@ -1,6 +1,6 @@
 """`bias_act` and its derivatives as PyTorch expressions."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -8,15 +8,22 @@ import torch.nn.functional as F
 from torch_utils.ops.activation import Options, activations, evaluate
 
 
-def apply(x: torch.Tensor, b: torch.Tensor | None, options: Options) -> torch.Tensor:
+class Loops(Protocol):
+    """What may take the place of the expressions for linear, relu and lrelu."""
+
+    def activate(self, x: torch.Tensor, b: torch.Tensor | None, options: Options) -> torch.Tensor: ...  # noqa: D102
+    def slope(self, grad: torch.Tensor, y: torch.Tensor, options: Options) -> torch.Tensor: ...  # noqa: D102
+
+
+def apply(x: torch.Tensor, b: torch.Tensor | None, options: Options, loops: Loops | None = None) -> torch.Tensor:
     """The operator of `torch_utils.ops.bias_act`, options checked and `b` in the dtype of `x`."""
     # A compiler gets what PyTorch differentiates itself: inside a compiled region, gradients of gradients through a
     # `Function` are lost without a word (torch 2.14).
     if not options.slope_from_result or torch.compiler.is_compiling():
         return expression(x, b, options)
     if torch.is_grad_enabled() and (x.requires_grad or (b is not None and b.requires_grad)):
-        return _PiecewiseLinear.apply(x, b, options)
-    return _piecewise_linear(x, b, options)
+        return _PiecewiseLinear.apply(x, b, options, loops)
+    return _piecewise_linear(x, b, options) if loops is None else loops.activate(x, b, options)
 
 
 def bias_gradient(grad: torch.Tensor, dim: int) -> torch.Tensor:
@@ -28,33 +35,35 @@ class _PiecewiseLinear(torch.autograd.Function):
     """linear, relu, lrelu: keeps only the result, which the next layer keeps as well."""
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, b: torch.Tensor | None, options: Options) -> torch.Tensor:
-        y = _piecewise_linear(x, b, options)
-        ctx.options = options
+    def forward(
+        ctx: Any, x: torch.Tensor, b: torch.Tensor | None, options: Options, loops: Loops | None
+    ) -> torch.Tensor:
+        y = _piecewise_linear(x, b, options) if loops is None else loops.activate(x, b, options)
+        ctx.options, ctx.loops = options, loops
         ctx.save_for_backward(y)
         return y
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple:
         (y,) = ctx.saved_tensors
-        dx = _Slope.apply(grad, y, ctx.options) if any(ctx.needs_input_grad[:2]) else None
+        dx = _Slope.apply(grad, y, ctx.options, ctx.loops) if any(ctx.needs_input_grad[:2]) else None
         db = bias_gradient(dx, ctx.options.dim) if ctx.needs_input_grad[1] else None
-        return dx, db, None
+        return dx, db, None, None
 
 
 class _Slope(torch.autograd.Function):
     """Multiply a gradient with the slope at the place where the result is `y`; linear in the gradient."""
 
     @staticmethod
-    def forward(ctx: Any, grad: torch.Tensor, y: torch.Tensor, options: Options) -> torch.Tensor:
-        ctx.options = options
+    def forward(ctx: Any, grad: torch.Tensor, y: torch.Tensor, options: Options, loops: Loops | None) -> torch.Tensor:
+        ctx.options, ctx.loops = options, loops
         ctx.save_for_backward(y)
-        return slope_at_result(grad, y, options)
+        return slope_at_result(grad, y, options) if loops is None else loops.slope(grad, y, options)
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple:
         (y,) = ctx.saved_tensors
-        return _Slope.apply(grad, y, ctx.options), None, None
+        return _Slope.apply(grad, y, ctx.options, ctx.loops), None, None, None
 
 
 def slope_at_result(grad: torch.Tensor, y: torch.Tensor, options: Options) -> torch.Tensor:

@@ -33,7 +33,7 @@ _log = logging.getLogger("torch_utils.ops")
 _FLAGS = ("-std=c++17", "-O3", "-fopenmp", "-ffp-contract=off", "-fno-trapping-math", "-shared", "-fPIC")
 _PROCESSOR = "-march=native"
 _NAMES = {torch.float32: "float", torch.bfloat16: "bfloat16"}
-_SMALLEST = 2**15  # elements; below, calls cost more than passes
+_SMALLEST = 2**14  # elements; below, calls cost more than passes
 
 
 class CpuKernels:
@@ -63,11 +63,11 @@ class CpuKernels:
         return getattr(self._library, f"{name}_{_NAMES[x.dtype]}")
 
 
-def pays(x: torch.Tensor, options: Options) -> bool:
-    """Whether the loop can take the place of the PyTorch expressions and is worth a call; the first call compiles."""
+def paying(x: torch.Tensor, options: Options) -> CpuKernels | None:
+    """The kernels where they can take the place of the PyTorch expressions and are worth a call, else None."""
     if x.numel() < _SMALLEST or torch.compiler.is_compiling() or torch.jit.is_tracing():
-        return False
-    return type(x) in (torch.Tensor, torch.nn.Parameter) and kernels_for(x, options) is not None
+        return None
+    return kernels_for(x, options) if type(x) in (torch.Tensor, torch.nn.Parameter) else None
 
 
 def kernels_for(x: torch.Tensor, options: Options) -> CpuKernels | None:
