@@ -19,23 +19,18 @@ MATRIX_LIMIT = 256
 
 def apply(x: torch.Tensor, f: torch.Tensor, geometry: Geometry, flip: bool, gain: float) -> torch.Tensor:
     """The operator of `torch_utils.ops.upfirdn2d`, options checked; differentiable in `x` and `f`."""
-    # The gain is folded into the filter at the filter's own precision (usually float32), shared between the passes.
-    each = abs(gain) ** (f.ndim / 2)
-    taps = f * each
-    if not flip:
-        taps = taps.flip(list(range(taps.ndim)))
     if _suits_matrices(x, f, geometry):
-        return _by_matrices(x, taps, geometry, negate=gain < 0)
-    taps = taps.to(x.dtype)
-    last = -taps if gain < 0 else taps
-    if taps.ndim == 2:
-        return _by_convolution(x, last, geometry)
+        return _by_matrices(x, f, geometry, flip, gain)
+    if f.ndim == 2:
+        return _by_convolution(x, f, geometry, flip, gain)
     horizontal, vertical = geometry.axes()
-    return _by_convolution(_by_convolution(x, taps[None, :], horizontal), last[:, None], vertical)
+    each = abs(gain) ** 0.5
+    x = _by_convolution(x, f[None, :], horizontal, flip, each)
+    return _by_convolution(x, f[:, None], vertical, flip, -each if gain < 0 else each)
 
 
-def _by_convolution(x: torch.Tensor, taps: torch.Tensor, geometry: Geometry) -> torch.Tensor:
-    """Correlate with `taps` [KH, KW], one group per channel."""
+def _by_convolution(x: torch.Tensor, f: torch.Tensor, geometry: Geometry, flip: bool, gain: float) -> torch.Tensor:
+    """The operator for `f` [KH, KW], one group per channel."""
     (up_x, up_y), (down_x, down_y), (x0, x1, y0, y1) = geometry
     channels = x.shape[1]
     if up_x == up_y == 1:
@@ -44,21 +39,27 @@ def _by_convolution(x: torch.Tensor, taps: torch.Tensor, geometry: Geometry) -> 
             padding = [y0, x0]
         else:
             x = _padded(x, x0, x1, y0, y1)
-        weight = taps[None, None].repeat(channels, 1, 1, 1)
+        weight = _per_channel(f, gain, channels, x.dtype, reverse=not flip)
         return F.conv2d(x, weight, stride=[down_y, down_x], padding=padding, groups=channels)
 
     if x.device.type == "cpu" and x.dtype in (torch.bfloat16, torch.float16):
         # PyTorch has no fast transposed convolution per channel in 16 bits on the CPU: 5 to 30 times the time of this.
-        return _by_convolution(x.float(), taps.float(), geometry).to(x.dtype)
-    rows, columns = geometry._replace(down=(1, 1)).output_size(x.shape[2], x.shape[3], (taps.shape[0], taps.shape[1]))
-    top, bottom, cut_y = _cuts(x.shape[2], rows, taps.shape[0], up_y, y0)
-    left, right, cut_x = _cuts(x.shape[3], columns, taps.shape[1], up_x, x0)
-    weight = taps.flip([0, 1])[None, None].repeat(channels, 1, 1, 1)
+        return _by_convolution(x.float(), f.float(), geometry, flip, gain).to(x.dtype)
+    rows, columns = geometry._replace(down=(1, 1)).output_size(x.shape[2], x.shape[3], (f.shape[0], f.shape[1]))
+    top, bottom, cut_y = _cuts(x.shape[2], rows, f.shape[0], up_y, y0)
+    left, right, cut_x = _cuts(x.shape[3], columns, f.shape[1], up_x, x0)
+    weight = _per_channel(f, gain, channels, x.dtype, reverse=flip)  # `conv_transpose2d` convolves
     y = F.conv_transpose2d(x, weight, stride=[up_y, up_x], padding=[cut_y, cut_x], groups=channels)
     y = _padded(y, left, right, top, bottom)
     if down_x * down_y > 1:
         y = y[:, :, ::down_y, ::down_x]
     return y
+
+
+def _per_channel(f: torch.Tensor, gain: float, channels: int, dtype: torch.dtype, *, reverse: bool) -> torch.Tensor:
+    """Weights [channels, 1, KH, KW]: the gain is folded into the filter at its own precision, usually float32."""
+    taps = (f if gain == 1 else f * gain).to(dtype).expand(channels, 1, -1, -1)
+    return taps.flip([2, 3]) if reverse else taps.contiguous()
 
 
 def _padded(x: torch.Tensor, left: int, right: int, top: int, bottom: int) -> torch.Tensor:
@@ -89,20 +90,24 @@ def _suits_matrices(x: torch.Tensor, f: torch.Tensor, geometry: Geometry) -> boo
     return max(x.shape[2], x.shape[3], rows, columns) <= MATRIX_LIMIT
 
 
-def _by_matrices(x: torch.Tensor, taps: torch.Tensor, geometry: Geometry, *, negate: bool) -> torch.Tensor:
+def _by_matrices(x: torch.Tensor, f: torch.Tensor, geometry: Geometry, flip: bool, gain: float) -> torch.Tensor:
     (up_x, up_y), (down_x, down_y), (x0, _, y0, _) = geometry
     batch, channels, height, width = x.shape
-    rows, columns = geometry.output_size(height, width, (len(taps), len(taps)))
-    taps = taps.to(torch.promote_types(taps.dtype, x.dtype))
-    left = _band(taps, height, rows, up_y, down_y, y0).to(x.dtype) * (-1 if negate else 1)
+    rows, columns = geometry.output_size(height, width, (len(f), len(f)))
+    taps = (f.flip(0) if flip else f) * abs(gain) ** 0.5
+    left = _band(-taps if gain < 0 else taps, height, rows, up_y, down_y, y0).to(x.dtype)
     right = _band(taps, width, columns, up_x, down_x, x0).to(x.dtype)
-    y = x.reshape(-1, width) @ right.t()
-    y = torch.matmul(left, y.view(batch * channels, height, columns)).view(batch, channels, rows, columns)
+    y = x.reshape(-1, width) @ right
+    y = torch.matmul(left.t(), y.view(batch * channels, height, columns)).view(batch, channels, rows, columns)
     return y.contiguous(memory_format=dense_layout(x))
 
 
 def _band(taps: torch.Tensor, size: int, wanted: int, up: int, down: int, pad: int) -> torch.Tensor:
-    """The matrix [wanted, size] with entry taps[i * up - o * down + pad] in row o and column i, zero outside."""
-    index = torch.arange(size) * up - (torch.arange(wanted) * down)[:, None] + pad
-    inside = (index >= 0) & (index < len(taps))
-    return torch.where(inside, taps[index.clamp(0, len(taps) - 1)], 0)
+    """The matrix [size, wanted] with entry taps[K - 1 - (i * up - o * down + pad)] in row i, column o; zero outside."""
+    # Row i of the full convolution holds the K taps from column i * up on; its column o * down + start is wanted.
+    start = len(taps) - 1 - pad
+    before = max(-start, 0)
+    width = max((size - 1) * up + len(taps), start + (wanted - 1) * down + 1) + before
+    full = taps.new_zeros(size, width)
+    full.as_strided((size, len(taps)), (width + up, 1), before).copy_(taps)
+    return full[:, before + start :: down][:, :wanted]
