@@ -157,11 +157,12 @@ def _resample(
     # consumes. Pixels of the original are the unit; between resolutions the centres of the pixels move by 1/4.
     rows, columns = (_places(side, images.device) for side in images.shape[2:])
     x, y, offset = warp[:, :2, :, None, None].unbind(dim=2)
-    sources = x * columns + y * rows[:, None] + offset
-    height, width = fine.shape[2:]
-    grid_x = (sources[:, 0] + ((left - right) / 2 - 0.25)) * (4 / width)
-    grid_y = (sources[:, 1] + ((top - bottom) / 2 - 0.25)) * (4 / height)
-    sampled = grid_sample(fine, torch.stack([grid_x, grid_y], dim=-1))
+    along, down = x * columns, y * rows[:, None] + offset  # [N, 2, 1, W] and [N, 2, H, 1], whose sum is large
+    for axis, (side, margin) in enumerate([(fine.shape[3], left - right), (fine.shape[2], top - bottom)]):
+        down[:, axis] += margin / 2 - 0.25
+        for part in (along, down):
+            part[:, axis] *= 4 / side
+    sampled = grid_sample(fine, (along + down).permute(0, 2, 3, 1))
     return downsample2d(sampled, taps, padding=-2 * _REACH, flip_filter=True)
 
 
