@@ -1,9 +1,11 @@
 """`upfirdn2d` as PyTorch expressions.
 
-Three ways, chosen by layout and size (rates in docs/operators.md): a convolution with one group per channel,
-a transposed one where pixels are inserted, and, for small images of few channels and filters of one dimension on
-the CPU, a product with a banded matrix along each axis.
+Three ways, chosen by layout (rates in docs/operators.md): a convolution with one group per channel, a transposed one
+where pixels are inserted, and, for images of few channels and filters of one dimension on the CPU, products with the
+blocks of a banded matrix along each axis.
 """
+
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
@@ -11,15 +13,14 @@ import torch.nn.functional as F
 from torch_utils.ops.geometry import Geometry
 from torch_utils.ops.layout import dense_layout
 
-# Up to so many channels a convolution has nothing to vectorise over, and on the CPU dense banded matrices beat it up
-# to so many rows and columns.
+# Up to so many channels a convolution has nothing to vectorise over, and on the CPU matrices beat it.
 FEW_CHANNELS = 4
-MATRIX_LIMIT = 256
+_BLOCK = 32  # rows or columns of a result that are computed in one product: fewer are more calls, more are more zeros
 
 
 def apply(x: torch.Tensor, f: torch.Tensor, geometry: Geometry, flip: bool, gain: float) -> torch.Tensor:
     """The operator of `torch_utils.ops.upfirdn2d`, options checked; differentiable in `x` and `f`."""
-    if _suits_matrices(x, f, geometry):
+    if _suits_matrices(x, f):
         return _by_matrices(x, f, geometry, flip, gain)
     if f.ndim == 2:
         return _by_convolution(x, f, geometry, flip, gain)
@@ -81,13 +82,10 @@ def _cuts(size: int, wanted: int, taps: int, up: int, pad: int) -> tuple[int, in
     return cut - start, cut - end, cut
 
 
-def _suits_matrices(x: torch.Tensor, f: torch.Tensor, geometry: Geometry) -> bool:
+def _suits_matrices(x: torch.Tensor, f: torch.Tensor) -> bool:
     if x.device.type != "cpu" or f.requires_grad or torch.compiler.is_compiling():
         return False
-    if x.shape[1] > FEW_CHANNELS or f.ndim != 1:
-        return False
-    rows, columns = geometry.output_size(x.shape[2], x.shape[3], (f.shape[0], f.shape[-1]))
-    return max(x.shape[2], x.shape[3], rows, columns) <= MATRIX_LIMIT
+    return x.shape[1] <= FEW_CHANNELS and f.ndim == 1
 
 
 def _by_matrices(x: torch.Tensor, f: torch.Tensor, geometry: Geometry, flip: bool, gain: float) -> torch.Tensor:
@@ -97,9 +95,21 @@ def _by_matrices(x: torch.Tensor, f: torch.Tensor, geometry: Geometry, flip: boo
     taps = (f.flip(0) if flip else f) * abs(gain) ** 0.5
     left = _band(-taps if gain < 0 else taps, height, rows, up_y, down_y, y0).to(x.dtype)
     right = _band(taps, width, columns, up_x, down_x, x0).to(x.dtype)
-    y = x.reshape(-1, width) @ right
-    y = torch.matmul(left.t(), y.view(batch * channels, height, columns)).view(batch, channels, rows, columns)
-    return y.contiguous(memory_format=dense_layout(x))
+    y = x.reshape(-1, width)
+    y = torch.cat([y[:, i] @ right[i, o] for i, o in _blocks(right, len(f), up_x, down_x, x0)], dim=1)
+    y = y.view(batch * channels, height, columns)
+    y = torch.cat([torch.matmul(left[i, o].t(), y[:, i]) for i, o in _blocks(left, len(f), up_y, down_y, y0)], dim=1)
+    return y.view(batch, channels, rows, columns).contiguous(memory_format=dense_layout(x))
+
+
+def _blocks(band: torch.Tensor, taps: int, up: int, down: int, pad: int) -> Iterator[tuple[slice, slice]]:
+    """Pieces of the columns of a `_band`, each after those of the rows in which it is not zero."""
+    size, wanted = band.shape
+    for start in range(0, wanted, _BLOCK):
+        stop = min(start + _BLOCK, wanted)
+        first = max((start * down - pad + up - 1) // up, 0)
+        last = min(((stop - 1) * down - pad + taps - 1) // up, size - 1)
+        yield slice(first, max(last + 1, first)), slice(start, stop)
 
 
 def _band(taps: torch.Tensor, size: int, wanted: int, up: int, down: int, pad: int) -> torch.Tensor:
