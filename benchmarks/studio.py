@@ -26,13 +26,13 @@ import numpy as np
 from websockets.sync.client import ClientConnection, connect
 
 from benchmarks.speed.measuring import json_option
-from dnnlib import json_text, write_json
+from dnnlib import UserError, json_text, write_json
 from dnnlib.cli import Command, door
 from studio.networks import Catalogue
 from studio.render import Artist, Photos, encode_quickly
 from studio.state import State
 from torch_utils.machine.devices import choose_device
-from torch_utils.machine.environment import provenance
+from torch_utils.machine.environment import COMMAND, provenance
 from training.snapshot import load_snapshot
 
 INTERVAL, BURST = 0.010, 50  # seconds between inputs, inputs
@@ -49,12 +49,13 @@ ENOUGH_PICTURES = 20  # a second, of the demo's network
 def main(network: str, bursts: int, seconds: int, json_path: Path | None) -> None:
     """Measure the latency and the rate of a studio that this command starts."""
     drawing = _drawing_times(network)
-    command = [sys.executable, "studio.py", f"--network={network}", "--no-browser", "--port=8990"]
-    root = Path(__file__).resolve().parents[1]
-    with subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True) as server:
+    command = [sys.executable, str(COMMAND), "studio", f"--network={network}", "--no-browser", "--port=8990"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         try:
-            address = re.search(r"http\S+", server.stdout.readline())[0]
-            with _open_page(address) as socket:
+            address = re.search(r"http\S+", server.stdout.readline())
+            if address is None:
+                raise UserError("the studio did not start; what it says stands above")
+            with _open_page(address[0]) as socket:
                 waits = [_burst(socket, number * BURST) for number in range(bursts)]
                 rate = _pictures_a_second(socket, bursts * BURST, seconds)
         finally:
