@@ -87,7 +87,7 @@ PRESETS: dict[str, Preset] = {
     "demo": Preset(
         "faces from the 100 built-in photographs in under five minutes on two CPU cores",
         {
-            "batch": 16, "kimg": 24.0, "cbase": 512, "cmax": 128, "map_depth": 2, "mirror": True, "gamma": 0.1,
+            "batch": 16, "kimg": 36.0, "cbase": 512, "cmax": 128, "map_depth": 2, "mirror": True, "gamma": 0.2,
             "glr": 0.004, "dlr": 0.004, "ema_kimg": 2.0, "pl_weight": 0.0, "style_mixing": 0.0, "precision": "fp32",
             "tick": 2.0, "snap": 6, "img_snap": 3, "metrics": ("fd_lite0_1k", "swd1k"),
             "grid": (10, 5),
