@@ -1,6 +1,7 @@
-"""Training steps of the `auto` configuration against the convolution rate of the same machine, in one run.
+"""Training steps of `auto` or of a preset against the convolution rate of the same machine, in one run.
 
     python -m benchmarks.speed.training --resolutions=32 --batch=16 --precisions=fp32,bf16 --json=step.json
+    python -m benchmarks.speed.training --preset=demo --precisions=fp32
 
 For every resolution and precision: the work of each phase (floating-point operations counted from the executed
 operators), its time, the step's seconds per thousand images with all intervals, and the share of the rate that
@@ -85,11 +86,18 @@ def flop_of_phases(run: TrainingRun, real: Batch) -> dict[str, int]:
 
 
 def measure(
-    resolution: int, batch: int | None, precision: str, device: str, repeats: int, cuda_graphs: bool, cpu_time: bool
+    resolution: int | None,
+    batch: int | None,
+    precision: str,
+    device: str,
+    repeats: int,
+    cuda_graphs: bool,
+    cpu_time: bool,
+    preset: str | None = None,
 ) -> dict:
-    """Work and time of the phases of one configuration."""
+    """Work and time of the phases of one configuration; without a resolution that of the built-in faces."""
     keep_freed_memory()
-    options = {"precision": precision, "device": device, "batch": batch, "aug": "fixed", "p": 0.2}
+    options = {"precision": precision, "device": device, "batch": batch, "preset": preset, "aug": "fixed", "p": 0.2}
     with training_run(resolution, **options, cuda_graphs=cuda_graphs) as run:
         watch, config, real = Stopwatch(run.device, repeats, cpu_time), run.config, run.real_batch()
         phases = {}
@@ -108,7 +116,8 @@ def measure(
     step = sum(phase["seconds"] / phase["interval"] for phase in phases.values()) + average
     work = sum(phase["gflop"] / phase["interval"] for phase in phases.values()) * 1e9
     return {
-        "resolution": resolution,
+        "resolution": config.G_kwargs.img_resolution,
+        "preset": preset,
         "batch": config.batch_size,
         "precision": config.precision.dtype,
         "cuda_graphs": captured,
@@ -126,7 +135,8 @@ def measure(
 @click.command()
 @click.option("--resolutions", type=IntegerRanges(), default="32,64,128,256", show_default=True)
 @click.option("--precisions", type=NameList(), default="fp32,bf16", show_default=True, help="fp32, bf16, fp16.")
-@click.option("--batch", type=int, help="Images per step [that of the auto configuration].")
+@click.option("--preset", help="train.py's, such as demo, with its pictures' resolution.")
+@click.option("--batch", type=int, help="Images per step [that of the configuration].")
 @device_option()
 @click.option("--repeats", default=3, show_default=True, help="Of each phase; the median counts.")
 @click.option("--cuda-graphs", is_flag=True, help="Capture the phases (GPU only).")
@@ -137,6 +147,7 @@ def measure(
 def main(
     resolutions: list[int],
     precisions: tuple[str, ...],
+    preset: str | None,
     batch: int | None,
     device: str,
     repeats: int,
@@ -148,16 +159,16 @@ def main(
     device = choose_device(device).type
     results = {"machine": provenance(device), "cases": []}
     print(" res  precision  batch   s/kimg  GFLOP/img  GFLOP/s  conv alone  share  peak GiB")
-    for resolution, precision in itertools.product(resolutions, precisions):
+    for resolution, precision in itertools.product([None] if preset else resolutions, precisions):
         try:
-            one = in_own_process(measure, resolution, batch, precision, device, repeats, cuda_graphs, cpu_time)
+            one = in_own_process(measure, resolution, batch, precision, device, repeats, cuda_graphs, cpu_time, preset)
         except Exception as error:  # the other cases have their results all the same
-            print(f"{resolution:>6}  {precision}: failed")
+            print(f"{resolution or preset:>6}  {precision}: failed")
             traceback.print_exception(error)
             continue
         results["cases"].append(one)
         print(
-            f"{resolution:>6}  {one['precision']:<9}  {one['batch']:>5}  {one['sec_per_kimg']:>6.1f}  "
+            f"{one['resolution']:>6}  {one['precision']:<9}  {one['batch']:>5}  {one['sec_per_kimg']:>6.1f}  "
             f"{one['gflop_per_image']:>9.1f}  {one['gflop_per_second']:>7.0f}  "
             f"{one['convolution_gflop_per_second']:>10.0f}  {one['share_of_convolution_rate']:>5.0%}  "
             f"{one['peak_memory_gib']:>8.2f}",

@@ -89,7 +89,8 @@ def test_calc_metrics_finds_the_same_again(run_dir):
     before = last_line(run_dir / "metric-fd_lite0_30.jsonl")["results"]
     result = invoke(calc_metrics.main, f"--run={run_dir}", "--last", "--metrics=fd_lite0_30,ct20")
     found, ct = map(json.loads, result.stdout.splitlines())
-    assert found["results"] == before
+    # How a sum is split depends on where its numbers lie in memory.
+    assert found["results"] == pytest.approx(before, rel=1e-12)
     assert "ct20" in ct["results"]
 
 
