@@ -28,7 +28,7 @@ LITE_SMALLEST = 128  # pixels; smaller images are enlarged for Lite0, which woul
 # What `auto` takes, the first that is here, and how to get a better one.
 _BY_QUALITY = {
     "lpips": "",
-    "lite0": "; for lpips: pip install 'rooted-stylegan[projection]', then name it once: it fetches 528 MiB",
+    "lite0": "; for lpips name it once: it needs 'rooted-stylegan[projection]' and fetches 528 MiB",
     "pixel": ", which knows nothing of what pictures show; for lite0: pip install 'rooted-stylegan[offline]'",
 }
 

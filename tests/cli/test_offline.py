@@ -99,7 +99,7 @@ def test_the_projector_takes_lite0_by_itself(run_dir, data, folder):
     picture = run_dir / "reals.png"
     options = ("--num-steps=2", "--save-video=no", f"--outdir={folder / 'projected'}")
     result = invoke(projector.main, f"--network={network}", f"--target={picture}", *options)
-    assert "distance: lite0; for lpips: pip install" in result.stderr
+    assert "distance: lite0; for lpips name it once" in result.stderr
     assert "reals.png: lite0 distance" in result.stdout
 
 
