@@ -136,11 +136,15 @@ def _check_alike(found: Any, own: Any, name: str) -> None:
         for key in own.keys() & found.keys():
             _check_alike(found[key], own[key], f"{name}.{key}")
         return
+    if own is None:
+        return
     if isinstance(own, torch.Tensor):
-        fits_own = isinstance(found, torch.Tensor) and found.shape == own.shape
+        alike = isinstance(found, torch.Tensor) and found.shape == own.shape
+    elif isinstance(own, list):
+        alike = isinstance(found, list)
     else:
-        fits_own = own is None or fits(found, type(own)) if not isinstance(own, list) else isinstance(found, list)
-    if not fits_own:
+        alike = fits(found, type(own))
+    if not alike:
         raise ValueError(f"{name} is of another kind or shape")
 
 

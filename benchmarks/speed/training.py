@@ -34,6 +34,7 @@ from torch_utils.machine.devices import choose_device
 from torch_utils.machine.environment import provenance
 from training.config import TrainingConfig
 from training.memory import peak_bytes
+from training.options.presets import PRESETS
 from training.phases import Batch
 from training.training_loop import TrainingRun
 
@@ -135,7 +136,7 @@ def measure(
 @click.command()
 @click.option("--resolutions", type=IntegerRanges(), default="32,64,128,256", show_default=True)
 @click.option("--precisions", type=NameList(), default="fp32,bf16", show_default=True, help="fp32, bf16, fp16.")
-@click.option("--preset", help="train.py's, such as demo, with its pictures' resolution.")
+@click.option("--preset", type=click.Choice(list(PRESETS)), help="train.py's, on the built-in faces.")
 @click.option("--batch", type=int, help="Images per step [that of the configuration].")
 @device_option()
 @click.option("--repeats", default=3, show_default=True, help="Of each phase; the median counts.")

@@ -103,7 +103,7 @@ def _by_matrices(x: torch.Tensor, f: torch.Tensor, geometry: Geometry, flip: boo
 
 
 def _blocks(band: torch.Tensor, taps: int, up: int, down: int, pad: int) -> Iterator[tuple[slice, slice]]:
-    """Pieces of the columns of a `_band`, each after those of the rows in which it is not zero."""
+    """Slices (rows, columns) that cut a `_band` into blocks of columns, each with the rows in which it is not zero."""
     size, wanted = band.shape
     for start in range(0, wanted, _BLOCK):
         stop = min(start + _BLOCK, wanted)
