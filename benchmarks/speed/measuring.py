@@ -14,6 +14,7 @@ import click
 import numpy as np
 import torch
 from PIL import Image
+from torch.profiler import ProfilerActivity, profile
 
 from torch_utils.processes.distributed import World
 from training.config.resolve import resolve
@@ -38,6 +39,9 @@ cpu_time_option = click.option("--cpu-time", is_flag=True, help="Time by the pro
 threads_option = click.option(
     "--threads", type=click.IntRange(min=1), callback=_set_threads, expose_value=False, help="CPU threads [all]."
 )
+
+
+_PROFILED_CALLS = 10
 
 
 class Stopwatch(NamedTuple):
@@ -70,6 +74,18 @@ class Stopwatch(NamedTuple):
                 continue
             times.append(taken / group)
         return float(np.median(times))
+
+    def device_seconds(self, run: Callable[[], object]) -> float:
+        """Mean time of a call in the device's kernels alone, without the gaps between them; on the CPU as `seconds`."""
+        if self.device.type != "cuda":
+            return self.seconds(run)
+        run()
+        self.now()
+        with profile(activities=[ProfilerActivity.CUDA]) as prof:
+            for _ in range(_PROFILED_CALLS):
+                run()
+            self.now()
+        return sum(event.self_device_time_total for event in prof.key_averages()) / _PROFILED_CALLS / 1e6
 
     def now(self) -> float:
         """The time at which the device has done all that it was given."""

@@ -104,17 +104,19 @@ def measure(case: Case, batch: int, dtype: torch.dtype, watch: Stopwatch) -> dic
     found = {}
     for order, (moved, run) in runs.items():
         copy = bytes_per_second_of_copies(moved, watch)
-        taken = watch.seconds(run)
+        taken = watch.device_seconds(run)
         found[f"{order}_ms"] = taken * 1e3
+        found[f"{order}_call_ms"] = watch.seconds(run) * 1e3 if device.type == "cuda" else taken * 1e3
         found[f"{order}_share_of_copy"] = moved / taken / copy
     return found
 
 
+@functools.cache
 def bytes_per_second_of_copies(moved: int, watch: Stopwatch) -> float:
     """Bytes read and written per second by a copy that moves as many in all."""
     source = torch.zeros(max(moved // 8, 1), device=watch.device)
     target = torch.zeros_like(source)
-    return moved / watch.seconds(lambda: target.copy_(source))
+    return moved / watch.device_seconds(lambda: target.copy_(source))
 
 
 def convolution_rates(resolution: int, batch: int, dtype: torch.dtype, watch: Stopwatch) -> list[dict]:
@@ -136,7 +138,7 @@ def convolution_rates(resolution: int, batch: int, dtype: torch.dtype, watch: St
         def backward(y=y, x=x, w=w, grad=grad) -> None:
             torch.autograd.grad(y, [x, w], grad, retain_graph=True)
 
-        rates = work / watch.seconds(forward), 2 * work / watch.seconds(backward)
+        rates = work / watch.device_seconds(forward), 2 * work / watch.device_seconds(backward)
         rows.append({"shape": [batch, c, r, r], "forward_gflops": rates[0] / 1e9, "backward_gflops": rates[1] / 1e9})
         r *= 2
     return rows
