@@ -28,7 +28,9 @@ def apply(x: torch.Tensor, b: torch.Tensor | None, options: Options, loops: Loop
 
 def bias_gradient(grad: torch.Tensor, dim: int) -> torch.Tensor:
     """Sum over all axes but `dim`."""
-    return grad.sum([axis for axis in range(grad.ndim) if axis != dim])
+    others = [axis for axis in range(grad.ndim) if axis != dim]
+    # To PyTorch no axes mean all of them.
+    return grad.sum(others) if others else grad
 
 
 class _PiecewiseLinear(torch.autograd.Function):

@@ -91,6 +91,19 @@ def test_gradients(device, choice, act, gain, clamp):
         assert torch.autograd.gradgradcheck(lambda x: bias_act(x, act=act, gain=gain, clamp=clamp), x)
 
 
+@pytest.mark.parametrize("choice", ["torch", "native", "auto"])
+@pytest.mark.parametrize("act", ["lrelu", "swish"])
+@pytest.mark.parametrize(("shape", "dim"), [((4,), 0), ((2, 3), 0), ((2, 3, 2), -1)])
+def test_gradients_of_a_bias_along_any_axis(device, choice, act, shape, dim):
+    """Of one axis there is none to sum over."""
+    torch.manual_seed(0)
+    x, b = (torch.randn(size, dtype=torch.float64).to(device).requires_grad_() for size in (shape, shape[dim]))
+    with use_implementation(choice):
+        run = lambda x, b: bias_act(x, b, dim=dim, act=act)  # noqa: E731
+        assert torch.autograd.gradcheck(run, (x, b))
+        assert torch.autograd.gradgradcheck(run, (x, b))
+
+
 @pytest.mark.parametrize("choice", ["torch", "native"])
 def test_third_order_of_a_smooth_activation(device, choice):
     x = torch.randn(5, dtype=torch.float64).to(device).requires_grad_()
