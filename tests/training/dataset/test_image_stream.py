@@ -1,5 +1,6 @@
 """Images in training order: the same for every number of workers, from any start, for any share."""
 
+import json
 import threading
 
 import numpy as np
@@ -114,9 +115,12 @@ def test_images_stay_on_the_device(path):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_images_that_are_decoded_for_a_device_are_pinned(path):
-    ds = ImageDataset(path, cache="none")
+    classes = {"labels": [[f"{i:02d}.png", i % 3] for i in range(23)]}
+    (path / "dataset.json").write_text(json.dumps(classes))
+    ds = ImageDataset(path, use_labels=True, cache="none")
     with ImageStream(ds, seed=4, device="cuda") as stream:
         images, labels = stream.batch(40, 10)
+    assert labels.shape == (10, 3)
     assert images.is_pinned()
     assert labels.is_pinned()
     assert (images == expected(ds, range(40, 50))).all()

@@ -1,6 +1,6 @@
 """The CUDA sources and their launch layouts, run on the CPU and compared with the PyTorch expressions.
 
-What this does not show is what a GPU adds: the conversions in PTX, caches, streams. See test_native_gpu.py.
+What this does not show is what a GPU adds: the conversions in PTX, caches, streams. See test_gpu.py.
 """
 
 import math

@@ -48,13 +48,14 @@ def test_kernels_are_usable():
 
 
 def gradients(run, *inputs):
-    """The result, its gradient, and the gradient of the gradient's square."""
+    """The result, its gradients, and those of the squares of the gradients: zeros where these depend on no input."""
     y = run(*inputs)
     torch.manual_seed(1)
     first = torch.autograd.grad(y, inputs, torch.randn(y.shape).to(y), create_graph=True)
     square = sum(g.square().sum() for g in first)
-    second = torch.autograd.grad(square, inputs, allow_unused=True) if square.requires_grad else []
-    return [y, *first, *(g for g in second if g is not None)]
+    if not square.requires_grad:
+        return [y, *first, *map(torch.zeros_like, inputs)]
+    return [y, *first, *torch.autograd.grad(square, inputs, materialize_grads=True)]
 
 
 def compare(run, tolerance, *inputs):
@@ -62,7 +63,6 @@ def compare(run, tolerance, *inputs):
     for choice in ("native", "torch"):
         with use_implementation(choice):
             results[choice] = gradients(run, *inputs)
-    assert len(results["native"]) == len(results["torch"])
     for found, expected in zip(results["native"], results["torch"], strict=True):
         assert found.dtype == expected.dtype
         scale = max(1.0, float(expected.detach().abs().max()))
@@ -92,7 +92,7 @@ def test_upfirdn2d_at_the_sizes_of_the_networks(shape, layout, operator):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("act", activations)
-@pytest.mark.parametrize(("gain", "clamp"), [(None, None), (0.8, 0.7), (-1.3, 0.7)])
+@pytest.mark.parametrize(("gain", "clamp"), [(None, None), (0.8, 0.4), (-1.3, 0.4)])
 @pytest.mark.parametrize(("shape", "dim", "layout"), [
     ((5, 7), 1, LAYOUTS[0]),
     ((2, 8, 5, 4), 1, LAYOUTS[0]),
@@ -104,7 +104,7 @@ def test_upfirdn2d_at_the_sizes_of_the_networks(shape, layout, operator):
 def test_bias_act(dtype, act, gain, clamp, shape, dim, layout):
     torch.manual_seed(0)
     x = torch.randn(shape, device="cuda").to(dtype)
-    # On a grid that keeps clear of the kinks after rounding.
+    # On a grid that keeps every activation clear of its kink and of the clamp, by four roundings of bfloat16 and more.
     x = (x * 4).round() / 4 + 0.11
     if len(shape) == 4:
         x = x.contiguous(memory_format=layout)
@@ -125,6 +125,7 @@ def test_gradcheck(choice):
 
 def test_capture_in_a_graph():
     """First and second derivatives are captured and replayed with new input."""
+    torch.manual_seed(0)
     f = FIR.cuda()
     static = torch.randn(2, 8, 16, 16, device="cuda")
 

@@ -1,6 +1,6 @@
 """The registered operators: opcheck, torch.compile and torch.export, on each device.
 
-Their numerical derivatives are in test_ops_upfirdn2d.py and test_ops_bias_act.py, as those of the other paths.
+Their numerical derivatives are in test_upfirdn2d.py and test_bias_act.py, as those of the other paths.
 """
 
 from contextvars import ContextVar
