@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
+from torch_utils.ops.conv_gradients import conv2d, conv_transpose2d
 from torch_utils.ops.upfirdn2d import _paddings, downsampling_padding, upfirdn2d, upsampling_padding
 
 Pair = int | Sequence[int]
@@ -175,7 +176,7 @@ def _conv(
         if x.stride(1) == 1:  # channels_last, also of one channel
             return torch.matmul(x.permute(0, 2, 3, 1), w.t()).permute(0, 3, 1, 2)
         return _product(x, w.expand(len(x), -1, -1))
-    return F.conv2d(x, w, stride=stride, padding=padding, groups=groups)
+    return conv2d(x, w, stride=stride, padding=padding, groups=groups)
 
 
 def _suits_product(x: torch.Tensor, w: torch.Tensor) -> bool:
@@ -200,4 +201,4 @@ def _transposed_conv(
     out_channels, in_channels, rows, columns = w.shape
     w = w.reshape(groups, out_channels // groups, in_channels, rows, columns).transpose(1, 2)
     w = w.reshape(groups * in_channels, out_channels // groups, rows, columns)
-    return F.conv_transpose2d(x, w, stride=stride, padding=padding, groups=groups)
+    return conv_transpose2d(x, w, stride=stride, padding=padding, groups=groups)

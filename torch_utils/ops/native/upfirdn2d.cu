@@ -143,6 +143,18 @@ upfirdn2d_tiled(const SCALAR* x, const float* f, SCALAR* y, Images g, Sampling s
     }
 }
 
+// Columns and rows of input that the pixels of a thread meet, without enlargement.
+enum { SPAN_X = (COLUMNS - 1) * DOWN_X + TAPS_X, SPAN_Y = (ROWS - 1) * DOWN_Y + TAPS_Y };
+
+typedef Vector<unsigned, 4> Words;  // a pack before its elements are taken apart
+
+template <int N>
+static __device__ void load_row(Words* row, const SCALAR* image, const int* offsets, int y, const Images& g) {
+    const SCALAR* line = image + (long long)min(max(y, 0), g.in_height - 1) * g.in_width * g.channels;
+#pragma unroll
+    for (int j = 0; j < N; j++) row[j] = *(const Words*)(line + offsets[j]);
+}
+
 extern "C" __global__ void __launch_bounds__(THREADS)
 upfirdn2d_channels_last(const SCALAR* x, const float* f, SCALAR* y, Images g, Sampling s) {
     typedef Vector<SCALAR, PACK> Pack;
@@ -173,17 +185,36 @@ upfirdn2d_channels_last(const SCALAR* x, const float* f, SCALAR* y, Images g, Sa
             for (int p = 0; p < PACK; p++) sum[r][c][p] = 0;
 
     if (UP_X == 1 && UP_Y == 1) {
-        // Every pixel is loaded once and added to all results that it meets; all tap numbers are constants.
+        // Every pixel is loaded once and added to all results that it meets; all tap numbers are constants. A row is
+        // loaded while the one above it is used, and without branches, so that its accesses are under way together:
+        // outside of the image from the border, to be set to zero.
         const int first_x = to_x * DOWN_X - s.pad_x, first_y = to_y * DOWN_Y - s.pad_y;
+        const bool near_border =
+            first_x < 0 || first_y < 0 || first_x + SPAN_X > g.in_width || first_y + SPAN_Y > g.in_height;
+        int offsets[SPAN_X];
 #pragma unroll
-        for (int i = 0; i < (ROWS - 1) * DOWN_Y + TAPS_Y; i++) {
-            const int from_y = first_y + i;
-            if (from_y < 0 || from_y >= g.in_height) continue;
+        for (int j = 0; j < SPAN_X; j++) offsets[j] = min(max(first_x + j, 0), g.in_width - 1) * g.channels;
+        Words ahead[SPAN_X];
+        load_row<SPAN_X>(ahead, from, offsets, first_y, g);
 #pragma unroll
-            for (int j = 0; j < (COLUMNS - 1) * DOWN_X + TAPS_X; j++) {
-                const int from_x = first_x + j;
-                if (from_x < 0 || from_x >= g.in_width) continue;
-                const Pack pixel = *(const Pack*)(from + ((long long)from_y * g.in_width + from_x) * g.channels);
+        for (int i = 0; i < SPAN_Y; i++) {
+            Words row[SPAN_X];
+#pragma unroll
+            for (int j = 0; j < SPAN_X; j++) row[j] = ahead[j];
+            if (i + 1 < SPAN_Y) load_row<SPAN_X>(ahead, from, offsets, first_y + i + 1, g);
+            if (near_border) {
+                const bool row_outside = first_y + i < 0 || first_y + i >= g.in_height;
+#pragma unroll
+                for (int j = 0; j < SPAN_X; j++)
+                    if (row_outside || first_x + j < 0 || first_x + j >= g.in_width) row[j] = Words();
+            }
+#pragma unroll
+            for (int j = 0; j < SPAN_X; j++) {
+                Pack pack;
+                memcpy(&pack, &row[j], 16);
+                Compute pixel[PACK];
+#pragma unroll
+                for (int p = 0; p < PACK; p++) pixel[p] = Scalar<SCALAR>::load(pack.at[p]);
 #pragma unroll
                 for (int r = 0; r < ROWS; r++)
 #pragma unroll
@@ -192,7 +223,7 @@ upfirdn2d_channels_last(const SCALAR* x, const float* f, SCALAR* y, Images g, Sa
                         if (k < 0 || k >= TAPS_Y || l < 0 || l >= TAPS_X) continue;
                         const Compute weight = taps[k * TAPS_X + l];
 #pragma unroll
-                        for (int p = 0; p < PACK; p++) sum[r][c][p] += Scalar<SCALAR>::load(pixel.at[p]) * weight;
+                        for (int p = 0; p < PACK; p++) sum[r][c][p] += pixel[p] * weight;
                     }
             }
         }
