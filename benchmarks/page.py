@@ -22,7 +22,7 @@ def page(summary: dict[str, Any], goals: list[Goal]) -> str:
     lines += ["", table(goals), "| stage | status | seconds |", "|---|---|---|"]
     lines += [f"| {name} | {stage['status']} | {stage['seconds']} |" for name, stage in ran.items()]
     results = {name: stage["result"] for name, stage in ran.items() if "result" in stage}
-    for part in (_quick, _steps, _graphs, _losses, _operators):
+    for part in (_quick, _steps, _graphs, _kernels, _losses, _operators):
         lines += part(results)
     return "\n".join(lines) + "\n"
 
@@ -67,6 +67,22 @@ def _graphs(results: dict[str, Any]) -> Iterator[str]:
         yield from ("", f"Largest relative difference of any of the first {found['steps']} steps: {differences}.")
 
 
+def _kernels(results: dict[str, Any]) -> Iterator[str]:
+    stages = [found for name, found in results.items() if name.startswith("kernels")]
+    if stages:
+        yield from ("", "## Where the time of a step goes", "", "Milliseconds of a GPU's kernels by kind.", "")
+        yield "| resolution | CUDA graphs | phase | by the clock | kernels (launches) | kinds |"
+        yield "|---|---|---|---|---|---|"
+    for found in stages:
+        for name, phase in found["phases"].items():
+            kinds = ", ".join(f"{kind} {ms:.2f}" for kind, ms in phase["kinds"].items())
+            graphs = "yes" if found["cuda_graphs"] else "no"
+            yield (
+                f"| {found['resolution']} | {graphs} | {name} | {phase['clock_ms']:.1f}"
+                f" | {phase['kernels_ms']:.1f} ({phase['launches']:.0f}) | {kinds} |"
+            )
+
+
 def _losses(results: dict[str, Any]) -> Iterator[str]:
     stages = ("losses", "losses-compiled")
     rows = [(name, row) for name in stages for row in results.get(name, {}).get("losses", [])]
@@ -85,7 +101,7 @@ def _losses(results: dict[str, Any]) -> Iterator[str]:
 
 
 def _operators(results: dict[str, Any]) -> Iterator[str]:
-    rows = results.get("ops", {}).get("operators", [])
+    rows = [row for row in results.get("ops", {}).get("operators", []) if row["implementation"] == "auto"]
     if rows:
         yield from ("", f"## Operators: the {WORST} furthest from the copy rate", "")
         yield from operators_table(sorted(rows, key=lambda row: row["forward_share_of_copy"])[:WORST])

@@ -67,6 +67,7 @@ def _on_gpu() -> dict[str, Stage]:
         "step": Stage((*step, "--resolutions=64,256", "--precisions=bf16,fp32")),
         "step-graphs": Stage((*step, "--resolutions=64,256,32,128", "--precisions=bf16", "--cuda-graphs")),
         "graphs": Stage(("benchmarks.speed.graphs", on, to_json)),
+        "kernels": Stage(("benchmarks.speed.kernels", on, to_json)),
         "losses": Stage(losses),
         "losses-compiled": Stage((*losses, "--compile")),
         "tools": Stage(("benchmarks.speed.tools", on, "--resolutions=64,256,1024", to_json)),
