@@ -1,6 +1,7 @@
 """Lay out the launches of upfirdn2d.cu."""
 
 import ctypes
+import functools
 import math
 from typing import NamedTuple
 
@@ -48,6 +49,7 @@ class Tiling(NamedTuple):
     in_height: int
 
 
+@functools.cache  # a call takes less time than finding them anew
 def variants(dtype: torch.dtype, geometry: Geometry, taps: tuple[int, int]) -> dict[str, Variant]:
     """The compilations by entry point: for these numbers as constants where they are small, and for any numbers."""
     scalar = ("SCALAR", SCALARS[dtype])
@@ -103,6 +105,7 @@ def run(
     return y
 
 
+@functools.cache
 def tile(geometry: Geometry, taps: tuple[int, int], rows: int, columns: int, compute_size: int) -> Tiling | None:
     """Cut planes of rows x columns output pixels into tiles of about equal size; None where no tile fits."""
     (up_x, up_y), (down_x, down_y), _ = geometry
