@@ -21,6 +21,7 @@ MOST_NUMBERS = 1_000_000  # in one list
 _LONGEST_LINE = 1 << 16
 BOOL = {"type": bool, "is_flag": False, "flag_value": True, "metavar": "BOOL"}  # 1/0/yes/no, or nothing for yes
 SEED = click.IntRange(0, LARGEST_SEED)
+AUTO = "auto"
 _ARGUMENTS = "dnnlib.cli.arguments"
 
 
@@ -184,6 +185,16 @@ class Number(click.FloatRange):
 
     def _describe_range(self) -> str:
         return super()._describe_range() if self.min is not None or self.max is not None else ""
+
+
+class BoolOrAuto(click.types.BoolParamType):
+    """Yes or no as `BOOL` takes it, or the word `auto`, which leaves it to the program."""
+
+    name = "auto or boolean"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | bool:
+        """Parse one value; a wrong one is a usage error."""
+        return AUTO if value == AUTO else super().convert(value, param, ctx)
 
 
 class Size(click.ParamType):

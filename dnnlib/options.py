@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from dnnlib.cli import BOOL, Command, GroupedOption
+from dnnlib.cli import BOOL, BoolOrAuto, Command, GroupedOption
 from dnnlib.errors import UserError
 
 NETWORK = "The network"  # a group of options
@@ -24,7 +24,7 @@ class Option:
     Attributes:
         group: the heading that it stands under.
         help: a sentence.
-        type: click's type, or `bool`, for which 1/0/yes/no can be left out: it then means yes.
+        type: click's type; for `bool` and `BoolOrAuto` the value can be left out: it then means yes.
         default: the value where nothing is given; None where that depends on something else.
         unset: in words, what holds then.
         unit: what the value is counted in, or what it names.
@@ -157,7 +157,8 @@ def takes_options(cls: type, *, filled: bool = True) -> Callable[[Callable[[Any]
             return function(cls(**defaults | given))
 
         for name, entry in reversed(options.items()):
-            kind = BOOL if entry.type is bool else {"type": entry.type, "metavar": entry.unit}
+            own = {} if entry.type is bool else {"type": entry.type, "metavar": entry.unit}
+            kind = {**BOOL, **own} if entry.type is bool or isinstance(entry.type, BoolOrAuto) else own
             command = click.option(
                 *entry.flags, name, cls=GroupedOption, group=entry.group, help=entry.text_with_default,
                 show_default=False, required=entry.required, multiple=entry.multiple, **kind,

@@ -156,7 +156,7 @@ def _leave(
     except RuntimeError:
         raise UserError(
             f"`cuda_graphs`: a phase cannot be captured ({_cause(error)}), and the GPU cannot be used after the "
-            "attempt; leave the option out"
+            "attempt; switch them off with `cuda_graphs`=0"
         ) from error
 
 

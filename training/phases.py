@@ -1,5 +1,6 @@
 """The phases of a training step as data, and how one of them is run over its micro-batches."""
 
+import gc
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -124,9 +125,13 @@ class PhaseRunner:
             self.graphs.clear()
             self.accumulators = None
             self.log(f"warning: `cuda_graphs`: the phases run without graphs, as {phase.name} has none: {error}")
-            return eager
-        self.graphs[phase.name] = graph
-        return graph
+        else:
+            self.graphs[phase.name] = graph
+            return graph
+        # Only now, as the error kept alive what was captured so far: eager phases may need its memory.
+        gc.collect()
+        torch.cuda.empty_cache()
+        return eager
 
 
 def build_phases(config: TrainingConfig, objective: object, G_opt: LazyAdam, D_opt: LazyAdam) -> list[Phase]:

@@ -49,7 +49,8 @@ class Housekeeping:
     Attributes:
         checkpoint_minutes: time between checkpoints.
         keep: which network snapshots stay; None for all.
-        nan_check: stop at the first operation that makes a value that is not finite (slow).
+        nan_check: stop at the first operation that makes a value that is not finite (slow); phases run eagerly then,
+            as a graph cannot be looked into.
         progress_bar: show one on stderr.
     """
 
@@ -130,7 +131,7 @@ class TrainingRun:
             world,
             self.device,
             fake_label_source(self.dataset, self.device),
-            self.accumulators if config.precision.cuda_graphs and self.device.type == "cuda" else None,
+            self.accumulators if config.uses_graphs and not housekeeping.nan_check else None,
             log=self.log,
         )
 

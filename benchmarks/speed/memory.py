@@ -39,7 +39,8 @@ def measure(options: dict[str, Any], device: str = "cpu") -> dict[str, float]:
 
 def _one_step(options: dict[str, Any], device: str) -> dict[str, float]:
     keep_freed_memory()
-    with training_run(**{"precision": "fp32", "grid": (1, 1), "kimg": 1, "device": device, **options}) as training:
+    defaults = {"precision": "fp32", "grid": (1, 1), "kimg": 1, "device": device, "cuda_graphs": False}
+    with training_run(**defaults | options) as training:
         config = training.config
         parameters = count_parameters(config)
         if options.get("aug") != "noaug":
@@ -57,11 +58,12 @@ def _one_step(options: dict[str, Any], device: str) -> dict[str, float]:
 
 @click.command()
 @device_option("cpu")
-def main(device: str) -> None:
+@click.option("--cuda-graphs", is_flag=True, help="With the phases as graphs (GPU only).")
+def main(device: str, cuda_graphs: bool) -> None:
     """Print a table of measured and estimated GiB."""
     click.echo("| configuration | measured GiB | estimated GiB | estimate / measured |\n|---|---|---|---|")
     for options in CONFIGURATIONS:
-        result = measure(options, device)
+        result = measure({**options, "cuda_graphs": cuda_graphs}, device)
         name = " ".join(f"{key}={value}" for key, value in options.items())
         measured, estimated = result["measured"] / 2**30, result["estimated"] / 2**30
         click.echo(f"| {name} | {measured:.2f} | {estimated:.2f} | {estimated / measured:.2f} |")

@@ -109,7 +109,7 @@ def measure(
         peak, captured = peak_bytes(run.device), bool(run.runner.graphs)
         work_of = {} if captured else flop_of_phases(run, real)
     if captured:  # what a graph executes cannot be counted; an eager run does the same
-        with training_run(resolution, **options) as run:
+        with training_run(resolution, **options, cuda_graphs=False) as run:
             work_of = flop_of_phases(run, real)
     rate = convolution_rate(config, watch._replace(repeats=max(repeats, 3)))
     for name, phase in phases.items():

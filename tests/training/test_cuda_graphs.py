@@ -5,6 +5,7 @@ On the CPU a stand-in for the capture calls the function again, so that everythi
 
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from torch_utils.processes.distributed import World
 from torch_utils.statistics import Statistics
 from training.augment import PseudoReals, build_pipe, geometry
 from training.augment.ada import AdaController
-from training.config.schema import RegularizationOptions
+from training.config.schema import RegularizationOptions, TrainingConfig
 from training.lecam import LeCam
 from training.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig
 from training.objective import Objective
@@ -167,6 +168,35 @@ def test_a_capture_that_fails_means_eager_phases_and_one_line(tiny, monkeypatch,
     assert not graphs.runner.graphs
     for found, expected in zip(graphs.accumulators(), eager.accumulators(), strict=True):
         assert torch.equal(found, expected)
+
+
+def test_a_capture_that_needs_too_much_memory_means_eager_phases_that_have_it_back(tiny, monkeypatch):
+    made, freed = [], []
+
+    def capture(run, device, pool):
+        run()
+        made.append(weakref.ref(run))
+        if len(made) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nAnd more")
+        return run
+
+    monkeypatch.setattr(cuda_graphs, "captured", capture)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: freed.append([kept() is None for kept in made]))
+    run, lines = tiny.open(), []
+    run.runner.accumulators, run.runner.log = run.accumulators, lines.append
+    run.step()
+    assert float(run.G_opt.skipped + run.D_opt.skipped) == 0
+    assert freed == [[True, True]]  # once, after both the graph that had been made and the half-made one were given up
+    assert lines == [
+        "warning: `cuda_graphs`: the phases run without graphs, as Greg has none: "
+        "CUDA out of memory. Tried to allocate 2.00 GiB."
+    ]
+
+
+def test_nothing_is_captured_where_values_are_looked_at(tiny, monkeypatch):
+    monkeypatch.setattr(TrainingConfig, "uses_graphs", True)
+    assert tiny.open("graphs").runner.accumulators is not None
+    assert tiny.open("looked at", housekeeping={"nan_check": True}).runner.accumulators is None
 
 
 def frozen_numbers(run, device, pool):

@@ -1,5 +1,6 @@
 """The memory estimate: its arithmetic, its advice, and that it is near what is measured."""
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -50,6 +51,27 @@ def test_the_advice(tiny, monkeypatch, available, text, warns):
     assert text in line
     assert "`batch_gpu`=8" in line
     assert line.startswith("warning: ") == warns
+
+
+def test_graphs_count_the_feature_maps_more_than_twice(tiny, monkeypatch):
+    eager = dataclasses.replace(tiny.config(cbase=2048, cmax=64), device="cuda")
+    graphs = dataclasses.replace(eager, precision=dataclasses.replace(eager.precision, cuda_graphs=True))
+    less, more = memory.estimate(eager, 10_000), memory.estimate(graphs, 10_000)
+    assert more.fixed == less.fixed
+    assert 2 < more.per_image / less.per_image < 2.5
+    assert memory.without_graphs(graphs) == eager
+    on_cpu = dataclasses.replace(graphs, device="cpu")
+    assert memory.estimate(on_cpu, 0) == memory.estimate(memory.without_graphs(on_cpu), 0)
+
+    monkeypatch.setattr(memory, "available_bytes", lambda device: more.total(8) + 1)
+    assert memory.excess_of_graphs(graphs, 10_000, torch.device("cuda")) is None
+    monkeypatch.setattr(memory, "available_bytes", lambda device: more.total(8) - 1)
+    line = memory.excess_of_graphs(graphs, 10_000, torch.device("cuda"))
+    assert line.startswith("memory: phases run without CUDA graphs")
+    assert line.endswith("`cuda_graphs`=1 insists")
+    assert memory.advice(graphs, 10_000, torch.device("cuda")).endswith("free: `cuda_graphs`=0 should fit")
+    monkeypatch.setattr(memory, "available_bytes", lambda device: less.total(4) + 1)
+    assert "`batch_gpu`" in memory.advice(graphs, 10_000, torch.device("cuda")).partition("free: ")[2]
 
 
 MEASURED = """

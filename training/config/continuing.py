@@ -3,9 +3,10 @@
 import dataclasses
 
 from dnnlib import UserError
+from dnnlib.cli import AUTO
 from dnnlib.options import options_of
 from torch_utils.machine.devices import choose_device
-from training.config.resolve import check_alone, data_path, open_dataset, resolve_computation
+from training.config.resolve import check_alone, data_path, open_dataset, resolve_computation, resolve_graphs
 from training.config.schema import TrainingConfig, set_by
 from training.dataset import ImageDataset
 from training.options import DEFAULTS, TrainingOptions
@@ -31,8 +32,15 @@ def extend(config: TrainingConfig, given: TrainingOptions, gpus: int) -> Trainin
         changes["training_set_kwargs"] = dataclasses.replace(config.training_set_kwargs, path=data_path(given.data))
     device = choose_device(given.device or config.device).type
     changes |= {"num_gpus": gpus, "device": device}
-    if given.precision is not None:
-        changes["precision"] = resolve_computation(dataclasses.replace(DEFAULTS, precision=given.precision), device)
+    # Whether there are graphs stays as it is, but on another kind of device or number of processes it is open again.
+    moved = (device, gpus) != (config.device, config.num_gpus)
+    chosen = dataclasses.replace(DEFAULTS, cuda_graphs=AUTO if moved else config.precision.cuda_graphs)
+    chosen = dataclasses.replace(chosen, **given.given())
+    changes["precision"] = (
+        resolve_computation(chosen, device, gpus)
+        if given.precision is not None
+        else dataclasses.replace(config.precision, cuda_graphs=resolve_graphs(chosen, device, gpus))
+    )
     share = config.batch_size // gpus
     if config.batch_size % gpus:
         raise UserError(

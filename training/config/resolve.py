@@ -6,6 +6,7 @@ import os
 from importlib.util import find_spec
 
 from dnnlib import UserError, renamed
+from dnnlib.cli import AUTO
 from dnnlib.options import check_together
 from dnnlib.weights import offline_judges
 from rooted import AdversarialLoss
@@ -71,7 +72,7 @@ def resolve(given: TrainingOptions, gpus: int) -> tuple[TrainingConfig, ImageDat
         augment_kwargs=AugmentOptions(
             **set_by(AugmentOptions, chosen), p=chosen.p if chosen.aug == "fixed" else AugmentOptions.p
         ),
-        precision=resolve_computation(chosen, device),
+        precision=resolve_computation(chosen, device, gpus),
         # A network that is resumed needs no ramp-up: its average is meaningful from the start.
         ema_rampup=None if chosen.resume else base.ema_rampup,
         dataset_hash=dataset.content_hash(),
@@ -252,8 +253,8 @@ def _networks(
     return G, dataclasses.replace(D, freeze_layers=min(chosen.freezed, most))
 
 
-def resolve_computation(chosen: TrainingOptions, device: str) -> PrecisionOptions:
-    """How numbers are computed on a device, from options with their defaults.
+def resolve_computation(chosen: TrainingOptions, device: str, gpus: int) -> PrecisionOptions:
+    """How numbers are computed on a device by so many processes, from options with their defaults.
 
     Raises:
         UserError: options that contradict each other.
@@ -266,8 +267,17 @@ def resolve_computation(chosen: TrainingOptions, device: str) -> PrecisionOption
         num_fp16_res=num_reduced,
         channels_last=channels_last if chosen.nhwc is None else chosen.nhwc,
         cudnn_benchmark=not chosen.nobench,
+        cuda_graphs=resolve_graphs(chosen, device, gpus),
         **set_by(PrecisionOptions, chosen),
     )
+
+
+def resolve_graphs(chosen: TrainingOptions, device: str, gpus: int) -> bool:
+    """Whether phases run as CUDA graphs if the memory suffices.
+
+    `auto` is on a GPU, but not with several processes, beside whose communication no capture has been tried.
+    """
+    return device == "cuda" and gpus == 1 if chosen.cuda_graphs == AUTO else bool(chosen.cuda_graphs)
 
 
 def _metrics(names: tuple[str, ...] | None, device: str) -> tuple[str, ...]:

@@ -117,7 +117,7 @@ class PrecisionOptions:
         channels_last: memory layout of these layers.
         allow_tf32, cudnn_benchmark: as in PyTorch.
         ops: "auto", "native" or "torch".
-        cuda_graphs: capture whole phases as CUDA graphs; no effect on the CPU.
+        cuda_graphs: run whole phases as CUDA graphs; no effect on the CPU.
     """
 
     dtype: str = "float32"
@@ -126,7 +126,7 @@ class PrecisionOptions:
     allow_tf32: bool = _of("allow_tf32")
     cudnn_benchmark: bool = not DEFAULTS.nobench
     ops: str = _of("ops")
-    cuda_graphs: bool = _of("cuda_graphs")
+    cuda_graphs: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,6 +175,11 @@ class TrainingConfig:
     def to_dict(self) -> dict[str, Any]:
         """As nested dictionaries of JSON values."""
         return json.loads(json.dumps({**dataclasses.asdict(self), "loss": self.loss.to_dict()}))
+
+    @property
+    def uses_graphs(self) -> bool:
+        """Whether phases run as CUDA graphs; on a CPU there are none."""
+        return self.precision.cuda_graphs and self.device == "cuda"
 
     @property
     def regularization(self) -> RegularizationOptions:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from dnnlib.cli import SEED, NameList, Number, Size
+from dnnlib.cli import AUTO, SEED, BoolOrAuto, NameList, Number, Size
 from dnnlib.options import GivenOptions, check_choices, option
 from training.options.keep import Keep, KeepRule
 from training.options.presets import CFGS, PRESETS, BaseConfig
@@ -145,7 +145,9 @@ class TrainingOptions(GivenOptions):
     nobench: bool | None = option(MACHINE, "Do not let cuDNN search for its fastest algorithms.", bool, False)
     ops: str | None = option(
         MACHINE, "Implementation of the operators.", click.Choice(["auto", "native", "torch"]), "auto")
-    cuda_graphs: bool | None = option(MACHINE, "Capture whole phases as CUDA graphs; not measured yet.", bool, False)
+    cuda_graphs: bool | str | None = option(
+        MACHINE, "Run whole phases as CUDA graphs; auto: on one GPU whose memory suffices.", BoolOrAuto(), AUTO,
+        unit="auto|BOOL", free=True)
     seed: int | None = option(MACHINE, "Of everything random.", SEED, 0, unit="SEED")
     nan_check: bool | None = option(
         MACHINE, "Stop at the first operation that makes a non-finite value (slow).", bool, False, free=True)

@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from dnnlib import UserError
+from dnnlib.options import shown
+from torch_utils.machine.devices import choose_device
 from torch_utils.ops import describe_implementations
 from torch_utils.processes.distributed import World
+from training import memory
 from training.config import TrainingConfig, load_config
 from training.config.continuing import extend, open_unchanged
 from training.config.resolve import resolve
@@ -15,6 +18,7 @@ from training.dataset import ImageDataset
 from training.dataset.builtin_faces import BUILTIN_FACES
 from training.options import DEFAULTS, TrainingOptions
 from training.run_dir import RunDir
+from training.setup import count_parameters
 from training.starting.opening import open_run_dir
 from training.starting.rollback import roll_back
 
@@ -47,6 +51,7 @@ def begin(options: TrainingOptions, world: World) -> Session:
     if options.rollback is not None:
         raise UserError("`rollback` goes back in a run that has begun; name it with `continue_dir`")
     config, dataset = world.together(lambda: resolve(options, world.size))
+    config, eager = _fitting_graphs(config, options)
     outdir = Path(options.outdir or DEFAULTS.outdir)
     run_dir = Path(options.run_dir) if options.run_dir else None
     if options.dry_run:
@@ -63,12 +68,12 @@ def begin(options: TrainingOptions, world: World) -> Session:
     # Only the main process makes and locks the folder; the others learn its name, or the error.
     path, notes = world.main_only(open_folder)
     run = opened[0] if opened else RunDir(Path(path))
-    return Session(config, dataset, run, introduction=_introduction(config, run, dataset) + notes)
+    return Session(config, dataset, run, introduction=_introduction(config, run, dataset) + eager + notes)
 
 
 def _continue(path: Path, options: TrainingOptions, world: World) -> Session:
     old = world.main_only(lambda: load_config(path))
-    config = extend(old, options, world.size)
+    config, eager = _fitting_graphs(extend(old, options, world.size), options)
     dataset = world.together(lambda: open_unchanged(config))
     run = RunDir(path)
     extended = config.total_kimg > old.total_kimg
@@ -87,7 +92,16 @@ def _continue(path: Path, options: TrainingOptions, world: World) -> Session:
             run.reopen()
         return _take_over(run, config)
 
-    return Session(config, dataset, run, extended, [f"run directory: {path}", *world.main_only(take)])
+    return Session(config, dataset, run, extended, [f"run directory: {path}", *eager, *world.main_only(take)])
+
+
+def _fitting_graphs(config: TrainingConfig, options: TrainingOptions) -> tuple[TrainingConfig, list[str]]:
+    """Without CUDA graphs where they may not fit and nobody insists, and a line about that."""
+    # Several processes have graphs only where somebody has insisted.
+    if options.cuda_graphs is True or not config.uses_graphs or config.num_gpus > 1:
+        return config, []
+    excess = memory.excess_of_graphs(config, count_parameters(config), choose_device(config.device, 0))
+    return (config, []) if excess is None else (memory.without_graphs(config), [excess])
 
 
 def _is_restart() -> bool:
@@ -123,6 +137,7 @@ def _take_over(run: RunDir, config: TrainingConfig) -> list[str]:
         "images per micro-batch": (old.batch_gpu, config.batch_gpu),
         "device": (old.device, config.device),
         "precision": (old.precision.dtype, config.precision.dtype),
+        "CUDA graphs": (shown(old.uses_graphs), shown(config.uses_graphs)),
     }
     listed = [f"{name} {now} instead of {before}" for name, (before, now) in changes.items() if now != before]
     if not listed:
@@ -132,12 +147,13 @@ def _take_over(run: RunDir, config: TrainingConfig) -> list[str]:
 
 def _introduction(config: TrainingConfig, run: RunDir, dataset: ImageDataset) -> list[str]:
     precision = config.precision.dtype + (" channels_last" if config.precision.channels_last else "")
+    graphs = ", CUDA graphs" if config.uses_graphs else ""
     return [
         f"run directory: {run.path}",
         data_description(config.training_set_kwargs.path, dataset),
         *([f"warning: {dataset.left_out}"] if dataset.left_out else []),
         f"loss {config.loss.describe()}, batch {config.batch_size}, {config.total_kimg:g} kimg, "
-        f"{config.device} x {config.num_gpus}, {precision}",
+        f"{config.device} x {config.num_gpus}, {precision}{graphs}",
         describe_implementations(),
         *([f"warning: {config.loss.warning}"] if config.loss.warning else []),
         *_scaled_weights(config),

@@ -28,6 +28,21 @@ def test_the_page_in_the_docs_is_up_to_date():
     assert page == with_tables(page), "run python -m training.options.document"
 
 
+@pytest.mark.parametrize(
+    ("flags", "value"),
+    [([], None), (["--cuda-graphs"], True), (["--cuda-graphs=1"], True), (["--cuda-graphs=True"], True),
+     (["--cuda-graphs", "--mirror"], True), (["--cuda-graphs=no"], False), (["--cuda-graphs=auto"], "auto")],
+)  # fmt: skip
+def test_whether_there_are_graphs_is_yes_no_or_auto(flags, value):
+    assert train.main.make_context("train.py", flags).params["cuda_graphs"] is value
+
+
+def test_another_word_about_graphs_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        train.main.make_context("train.py", ["--cuda-graphs=some"])
+    assert "--cuda-graphs" in capsys.readouterr().err
+
+
 def test_presets_give_what_the_command_line_takes():
     context = click.Context(train.main)
     for preset in PRESETS.values():
