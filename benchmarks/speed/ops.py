@@ -29,6 +29,7 @@ from torch_utils.machine.environment import provenance
 from torch_utils.ops import describe_implementations, use_implementation
 from torch_utils.ops.bias_act import bias_act
 from torch_utils.ops.grid_sample import grid_sample
+from torch_utils.ops.scaling import channel_products, scale_channels
 from torch_utils.ops.upfirdn2d import downsample2d, setup_filter, upfirdn2d, upsample2d
 
 Operator = Callable[[torch.Tensor], torch.Tensor]
@@ -44,6 +45,7 @@ class Case(NamedTuple):
     shape: tuple[int, int, int]
     operator: Operator
     reads_result: bool = False  # the gradient needs the result as well
+    reads_input: bool = False  # that of the parameters needs the input as well
     parameters: tuple[torch.Tensor, ...] = ()  # whose gradients are wanted besides the input's
 
 
@@ -53,7 +55,7 @@ def channels(resolution: int) -> int:
 
 
 def cases(resolution: int, device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
-    """Every use of upfirdn2d, bias_act and grid_sample in the networks and the augmentation."""
+    """Every use of upfirdn2d, bias_act, grid_sample and the modulation in the networks and the augmentation."""
     fir = setup_filter([1, 3, 3, 1], device=device)
     r = 4
     while r <= resolution:
@@ -61,6 +63,10 @@ def cases(resolution: int, device: torch.device, dtype: torch.dtype) -> Iterator
         b = torch.randn(c, device=device, dtype=dtype, requires_grad=True)
         activated = functools.partial(bias_act, b=b, act="lrelu", clamp=256)
         yield Case("bias_act lrelu", (c, r, r), activated, reads_result=True, parameters=(b,))
+        s, noise = (torch.randn(shape, device=device, requires_grad=True) for shape in ((1, c), (1, 1, r, r)))
+        scaled = functools.partial(lambda x, s, noise: scale_channels(x, s.expand(len(x), -1), noise), s=s, noise=noise)
+        yield Case("G modulation", (c, r, r), scaled, reads_input=True, parameters=(s, noise))
+        yield Case("sums of squares by channel", (c, r, r), lambda x: channel_products(x, x))
         if r > 4:
             yield Case(
                 "G filter after up-convolution", (c, r + 1, r + 1), lambda x: upfirdn2d(x, fir, padding=1, gain=4)
@@ -96,9 +102,10 @@ def measure(case: Case, batch: int, dtype: torch.dtype, watch: Stopwatch) -> dic
 
     read_written = x.nbytes + y.nbytes
     again = read_written + (y.nbytes if case.reads_result else 0)
+    first_moved = again + (x.nbytes if case.reads_input else 0)
     runs = {
         "forward": (read_written, lambda: case.operator(x)),
-        "gradient": (again, lambda: torch.autograd.grad(y, inputs, v, retain_graph=True)),
+        "gradient": (first_moved, lambda: torch.autograd.grad(y, inputs, v, retain_graph=True)),
         "second": (again, lambda: torch.autograd.grad(first, v, w, retain_graph=True)),
     }
     found = {}

@@ -45,7 +45,7 @@ def operators(device: torch.device) -> str:
 def compilation(device: torch.device) -> str:
     """Every kernel that the networks and the augmentation launch, for this GPU."""
     from torch_utils.ops.geometry import Geometry
-    from torch_utils.ops.native import bias_act, kernels, upfirdn2d
+    from torch_utils.ops.native import bias_act, kernels, scaling, upfirdn2d
 
     if device.type == "cpu":
         return "none needed"
@@ -63,6 +63,7 @@ def compilation(device: torch.device) -> str:
         for variant in upfirdn2d.variants(dtype, geometry, taps).values()
     ]
     wanted += [bias_act.variant(dtype, act, 1) for dtype in kernels.SCALARS for act in ("lrelu", "tanh")]
+    wanted += [scaling.variant(dtype) for dtype in kernels.SCALARS]
     wanted = list(dict.fromkeys(wanted))
     major, minor = torch.cuda.get_device_capability(device)
     with concurrent.futures.ThreadPoolExecutor(8) as pool:

@@ -1,7 +1,8 @@
 """Image operators of StyleGAN2: resampling, biased activations, modulated convolutions, sampling.
 
-Each has a path of plain PyTorch expressions that runs everywhere; `upfirdn2d` and `bias_act` also have
-CUDA kernels. `use_implementation` chooses, `describe_implementations` says what is in use.
+Each has a path of plain PyTorch expressions that runs everywhere; `upfirdn2d`, `bias_act` and the factors of
+`modulated_conv2d` (`scaling`) also have CUDA kernels. `use_implementation` chooses, `describe_implementations` says
+what is in use.
 """
 
 from torch_utils.ops.choice import use_implementation

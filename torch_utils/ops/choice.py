@@ -10,7 +10,7 @@ _choice: ContextVar[str] = ContextVar("ops_implementation", default="auto")
 
 @contextlib.contextmanager
 def use_implementation(choice: str) -> Iterator[None]:
-    """Choose the implementation of `upfirdn2d` and `bias_act` inside a `with` block, for this thread or task.
+    """Choose the implementation of the operators with kernels inside a `with` block, for this thread or task.
 
     Args:
         choice: "auto" takes the kernels on CUDA devices where they load and pass a check against the

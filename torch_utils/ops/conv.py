@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from torch_utils.ops.conv_gradients import conv2d, conv_transpose2d
+from torch_utils.ops.scaling import scale_channels
 from torch_utils.ops.upfirdn2d import _paddings, downsampling_padding, upfirdn2d, upsampling_padding
 
 Pair = int | Sequence[int]
@@ -146,10 +147,9 @@ def modulated_conv2d(
             y = y.reshape(batch, -1, *y.shape[2:])
         return y if noise is None else y + noise.to(x.dtype)
 
-    y = conv2d_resample(x * styles.to(x.dtype)[:, :, None, None], weight.to(x.dtype), resample_filter, **options)
+    y = conv2d_resample(scale_channels(x, styles), weight.to(x.dtype), resample_filter, **options)
     if scale is not None:
-        scale = scale.to(x.dtype)[:, :, None, None]
-        return y * scale if noise is None else torch.addcmul(noise.to(x.dtype), y, scale)
+        return scale_channels(y, scale, noise)
     return y if noise is None else y + noise.to(x.dtype)
 
 

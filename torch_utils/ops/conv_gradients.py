@@ -58,9 +58,9 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, grad: torch.Tensor) -> tuple:
         x, w = ctx.saved_tensors
         dx = dw = None
-        if _wanted(ctx, 0):
+        if wanted(ctx, 0):
             dx = _InputGradient.apply(grad, w, _skipped(x, w, ctx.geometry), ctx.geometry)
-        if _wanted(ctx, 1):
+        if wanted(ctx, 1):
             dw = _WeightGradient.apply(grad, x, w.detach(), ctx.geometry)
         return dx, dw, None
 
@@ -79,9 +79,9 @@ class _InputGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, direction: torch.Tensor) -> tuple:
         grad, w = ctx.saved_tensors
-        dgrad = _Convolution.apply(direction, w, ctx.geometry) if _wanted(ctx, 0) else None
+        dgrad = _Convolution.apply(direction, w, ctx.geometry) if wanted(ctx, 0) else None
         dw = None
-        if _wanted(ctx, 1):
+        if wanted(ctx, 1):
             dw = _WeightGradient.apply(grad, direction, w.detach(), ctx.geometry)
         return dgrad, dw, None, None
 
@@ -102,15 +102,15 @@ class _WeightGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, direction: torch.Tensor) -> tuple:
         grad, x = ctx.saved_tensors
-        dgrad = _Convolution.apply(x, direction, ctx.geometry) if _wanted(ctx, 0) else None
+        dgrad = _Convolution.apply(x, direction, ctx.geometry) if wanted(ctx, 0) else None
         dx = None
-        if _wanted(ctx, 1):
+        if wanted(ctx, 1):
             dx = _InputGradient.apply(grad, direction, _skipped(x, direction, ctx.geometry), ctx.geometry)
         return dgrad, dx, None, None
 
 
-def _wanted(ctx: Any, argument: int) -> bool:
-    """Whether this run of the backward pass uses the gradient of an argument; of a leaf it always does.
+def wanted(ctx: Any, argument: int) -> bool:
+    """Whether this run of the backward pass uses the gradient of a tensor argument; of a leaf it always does.
 
     `needs_input_grad` is true for the weights also where a gradient is asked for in the images alone, as R1 does.
     """

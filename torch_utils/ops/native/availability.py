@@ -8,10 +8,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from torch_utils.ops import bias_act_torch, upfirdn2d_torch
+from torch_utils.ops import bias_act_torch, scaling_torch, upfirdn2d_torch
 from torch_utils.ops.activation import Options
 from torch_utils.ops.geometry import Geometry
 from torch_utils.ops.native import bias_act as native_bias_act
+from torch_utils.ops.native import scaling as native_scaling
 from torch_utils.ops.native import upfirdn2d as native_upfirdn2d
 from torch_utils.ops.native.errors import NativeError
 from torch_utils.ops.native.kernels import Kernels, Launcher
@@ -120,6 +121,15 @@ def check_results(launcher: Launcher, device: torch.device) -> None:
         _compare(y, bias_act_torch.apply(images.double(), b.double(), options), "bias_act")
         slope = native_bias_act.run(launcher, 1, y, None, images, None, options)
         _compare(slope, bias_act_torch.slope_at_result(images.double(), y.double(), options), "the slope of bias_act")
+        for part in (
+            images,
+            images[..., :8].contiguous(memory_format=layout),
+        ):  # without and with whole packs in a plane
+            s, noise = part[:, :, 3, 4], part[:, :1]
+            scaled = native_scaling.scale(launcher, part, s, noise)
+            _compare(scaled, scaling_torch.scale(part.double(), s, noise), "scale_channels")
+            sums = native_scaling.products(launcher, part, scaled)
+            _compare(sums, scaling_torch.products(part.double(), scaled), "channel_products")
 
 
 def _compare(found: Tensor, expected: Tensor, what: str) -> None:

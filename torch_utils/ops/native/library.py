@@ -2,6 +2,7 @@
 
 `torch.ops.rooted_ops.upfirdn2d`, `.bias_act`, `.bias_act_slope` and `.bias_act_curve`. On the CPU they run the compiled
 loop of `bias_act` where it applies and PyTorch expressions elsewhere, so that all of this can be checked without a GPU.
+`scale_channels` and `channel_products` are not registered: they cost less so, and compilers get expressions.
 """
 
 from typing import Any
@@ -9,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from torch_utils.ops import bias_act_torch, choice, upfirdn2d_torch
+from torch_utils.ops import bias_act_torch, choice, scaling_torch, upfirdn2d_torch
 from torch_utils.ops.activation import Options
 from torch_utils.ops.geometry import Geometry
 from torch_utils.ops.layout import dense_layout
 from torch_utils.ops.native import availability, bias_act_cpu
 from torch_utils.ops.native import bias_act as native_bias_act
+from torch_utils.ops.native import scaling as native_scaling
 from torch_utils.ops.native import upfirdn2d as native_upfirdn2d
 
 _NAME = "rooted_ops"
@@ -38,6 +40,47 @@ def upfirdn2d(x: Tensor, f: Tensor, geometry: Geometry, flip: bool, gain: float)
 def bias_act(x: Tensor, b: Tensor | None, options: Options) -> Tensor:
     """The registered operator."""
     return torch.ops.rooted_ops.bias_act(x, b, *options)
+
+
+class _Scaling:
+    """The kernels of scaling.cu, or the expressions where they do not work."""
+
+    def scale(self, x: Tensor, s: Tensor, noise: Tensor | None) -> Tensor:
+        return availability.run_or_fall_back(
+            x.device,
+            lambda launcher: native_scaling.scale(launcher, x, s, noise),
+            lambda: scaling_torch.scale(x, s, noise),
+            insist=choice.insists_on_native(),
+        )
+
+    def products(self, a: Tensor, b: Tensor | None) -> Tensor:
+        return availability.run_or_fall_back(
+            a.device,
+            lambda launcher: native_scaling.products(launcher, a, b),
+            lambda: scaling_torch.products(a, b),
+            insist=choice.insists_on_native(),
+        )
+
+
+_scaling = _Scaling()
+_SUM_ELEMENTS = 2**20  # from which on a sum by the kernels is worth their two launches
+
+
+def scale_channels(x: Tensor, s: Tensor, noise: Tensor | None) -> Tensor:
+    """On a CUDA device; noise is [N or 1, 1, H, W]."""
+    return scaling_torch.differentiable_scale(x, s, noise, _scaling)
+
+
+def channel_products(a: Tensor, b: Tensor | None) -> Tensor:
+    """On a CUDA device."""
+    return scaling_torch.differentiable_products(a, b, _scaling)
+
+
+def _bias_gradient(grad: Tensor, dim: int) -> Tensor:
+    """Sum over all axes but `dim`; a tensor that a compiler traces is of another type."""
+    if dim == 1 and grad.ndim == 4 and type(grad) is Tensor and grad.is_cuda and grad.numel() >= _SUM_ELEMENTS:
+        return scaling_torch.channel_sums(grad, _scaling)
+    return bias_act_torch.bias_gradient(grad, dim)
 
 
 # upfirdn2d
@@ -153,7 +196,7 @@ def _bias_act_context(ctx: Any, inputs: tuple, output: Tensor) -> None:
 def _bias_act_backward(ctx: Any, grad: Tensor) -> tuple:
     x, b = ctx.saved_tensors
     dx = torch.ops.rooted_ops.bias_act_slope(grad, x, b, *ctx.options)
-    db = bias_act_torch.bias_gradient(dx, ctx.options.dim) if ctx.needs_input_grad[1] else None
+    db = _bias_gradient(dx, ctx.options.dim) if ctx.needs_input_grad[1] else None
     return dx, db, None, None, None, None, None
 
 
@@ -169,7 +212,7 @@ def _slope_backward(ctx: Any, direction: Tensor) -> tuple:
     dx = db = None
     if ctx.options.curved and any(ctx.needs_input_grad[1:3]):
         dx = torch.ops.rooted_ops.bias_act_curve(grad, direction, x, b, *ctx.options)
-        db = bias_act_torch.bias_gradient(dx, ctx.options.dim) if ctx.needs_input_grad[2] else None
+        db = _bias_gradient(dx, ctx.options.dim) if ctx.needs_input_grad[2] else None
     return dgrad, dx, db, None, None, None, None, None
 
 
@@ -186,7 +229,7 @@ def _curve_backward(ctx: Any, upstream: Tensor) -> tuple:
     dx = db = None
     if ctx.options.curved and any(ctx.needs_input_grad[2:4]):
         dx = bias_act_torch.third(upstream, grad, direction, x, b, ctx.options)
-        db = bias_act_torch.bias_gradient(dx, ctx.options.dim) if ctx.needs_input_grad[3] else None
+        db = _bias_gradient(dx, ctx.options.dim) if ctx.needs_input_grad[3] else None
     return dgrad, ddirection, dx, db, None, None, None, None, None
 
 

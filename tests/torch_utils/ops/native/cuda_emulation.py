@@ -17,6 +17,9 @@ def entries(variant: Variant) -> list[str]:
     if variant.source == "bias_act":
         names = [f"bias_act_{order}_scalar" for order in range(3)]
         return names if "SMOOTH" in defines else [*names, "bias_act_0_vector", "bias_act_1_vector"]
+    if variant.source == "scaling":
+        layouts, kinds = ("last", "planes"), ("vector", "scalar")
+        return [f"{name}_{layout}_{kind}" for name in ("scale", "products") for layout in layouts for kind in kinds]
     return ["upfirdn2d_tiled", "upfirdn2d_channels_last"] if "UP_X" in defines else ["upfirdn2d_any"]
 
 

@@ -12,6 +12,7 @@ import torch
 from torch_utils.ops.geometry import Geometry
 from torch_utils.ops.native import bias_act as native_bias_act
 from torch_utils.ops.native import cache, compiler, kernels
+from torch_utils.ops.native import scaling as native_scaling
 from torch_utils.ops.native import upfirdn2d as native_upfirdn2d
 from torch_utils.ops.native.errors import NativeError
 
@@ -44,6 +45,7 @@ def variants(dtypes, cases) -> list[kernels.Variant]:
             found += native_upfirdn2d.variants(dtype, geometry, taps).values()
         found += [native_bias_act.variant(dtype, "lrelu", n) for n in (1, 2**40)]
         found.append(native_bias_act.variant(dtype, "tanh", 1))
+        found.append(native_scaling.variant(dtype))
     return list(dict.fromkeys(found))
 
 
@@ -58,7 +60,7 @@ def compile_all(arch, dtypes, cases):
         source, headers = kernels.sources(variant)
         binary = compiler.compile_kernels(source, headers, variant.options(), arch)
         assert binary.startswith(b"\x7fELF"), variant
-        for entry in re.findall(r"ENTRY\((\d, \w+)", source) if variant.source == "bias_act" else ["upfirdn2d_"]:
+        for entry in re.findall(r"^ENTRY\((\w+, \w+),", source, re.MULTILINE) or ["upfirdn2d_"]:
             if "SMOOTH" not in dict(variant.defines) or "scalar" in entry:
                 assert entry.replace(", ", "_").encode() in binary
 

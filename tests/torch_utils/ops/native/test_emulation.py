@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 sys.path.insert(0, str(Path(__file__).parent))
 from cuda_emulation import Emulator
 
-from torch_utils.ops import bias_act_torch, upfirdn2d_torch, use_implementation
+from torch_utils.ops import bias_act_torch, scaling, scaling_torch, upfirdn2d_torch, use_implementation
 from torch_utils.ops.activation import Options, activations
 from torch_utils.ops.bias_act import bias_act
+from torch_utils.ops.conv import modulated_conv2d
 from torch_utils.ops.geometry import Geometry
 from torch_utils.ops.native import availability, library
 from torch_utils.ops.native import bias_act as native_bias_act
+from torch_utils.ops.native import scaling as native_scaling
 from torch_utils.ops.native import upfirdn2d as native_upfirdn2d
 from torch_utils.ops.upfirdn2d import upfirdn2d
 
@@ -209,6 +211,129 @@ def test_numerical_derivatives_of_the_kernels(emulator, registered, act, clamp, 
     assert any(name.startswith("upfirdn2d") for name in emulator.ran)
 
 
+SCALED = [
+    (2, 8, 6, 5),
+    (3, 16, 4, 4),
+    (1, 3, 17, 9),  # no whole packs
+    (2, 1, 7, 8),
+    (3, 24, 5, 16),  # threads that have no channels
+    (1, 2056, 2, 4),  # several blocks for the channels of a pixel in bfloat16, several rounds of threads in float32
+    (1, 300, 3, 3),
+    (2, 32, 40, 64),  # several blocks for the pixels of an image
+    (1, 2, 1, 1),
+    (1, 5, 90, 64),  # several blocks for a plane, not all of one length
+]
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", SCALED)
+def test_scaling(emulator, dtype, layout, shape):
+    torch.manual_seed(0)
+    wide = torch.promote_types(dtype, torch.float32)
+    x, b = (torch.randn(shape, dtype=dtype) for _ in range(2))
+    s = torch.randn(shape[:2], dtype=wide)
+    place = lambda t: surrounded(t, layout)  # noqa: E731
+    for images in (0, 1, shape[0]):
+        noise = torch.randn(images, 1, *shape[2:], dtype=wide) if images else None
+        placed = surrounded(noise, torch.contiguous_format) if images else None
+        y = native_scaling.scale(emulator, place(x), surrounded(s, torch.contiguous_format), placed)
+        close(y, scaling_torch.scale(x.to(wide), s, noise), dtype)
+        assert y.dtype == dtype
+        assert y.is_contiguous(memory_format=layout)
+    for other in (b, None):
+        found = native_scaling.products(emulator, place(x), None if other is None else place(other))
+        assert found.dtype == wide
+        expected = scaling_torch.products(x.double(), None if other is None else other.double())
+        tolerance = 1e-12 if dtype == torch.float64 else 1e-5
+        torch.testing.assert_close(
+            found.double(), expected, rtol=tolerance, atol=tolerance * shape[2] * shape[3] ** 0.5
+        )
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_scaling_takes_packs_where_they_fit(emulator, layout):
+    name = "last" if layout == torch.channels_last else "planes"
+    x, s = torch.randn(2, 8, 4, 4).contiguous(memory_format=layout), torch.ones(2, 8)
+    native_scaling.scale(emulator, x, s, None)
+    assert emulator.ran[-1] == f"scale_{name}_vector"
+    native_scaling.products(emulator, x, None)
+    assert emulator.ran[-1] == f"products_{name}_vector"
+    room = torch.randn(x.numel() + 1)[1:].as_strided(x.shape, x.stride())  # not aligned to 16 bytes
+    torch.testing.assert_close(native_scaling.products(emulator, room, x), (room * x).sum([2, 3]))
+    assert emulator.ran[-1] == f"products_{name}_scalar"
+    native_scaling.scale(emulator, x[:, :3, :3, :3], s[:, :3], None)
+    assert emulator.ran[-1] == "scale_planes_scalar"
+
+
+@pytest.mark.parametrize("shape", [
+    (32, 512, 4, 4), (32, 512, 16, 16), (16, 64, 256, 256), (16, 32, 512, 512), (1, 3, 2**16, 2**16), (5, 1000, 1, 1),
+    (1, 5000, 333, 77), (70000, 2, 3, 3),
+])  # fmt: skip
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("operator", ["scale", "products"])
+def test_every_place_is_visited_by_one_thread(shape, layout, dtype, operator):
+    """The numbers that are handed to the kernels, at sizes that are not run here."""
+    x = torch.empty(shape, dtype=dtype, device="meta", memory_format=layout)
+    goals = {"scale": (native_scaling._SCALE_BLOCKS, native_scaling._SCALE_STEPS),
+             "products": (native_scaling._SUM_BLOCKS, native_scaling._SUM_STEPS)}[operator]  # fmt: skip
+    _, grid, walk = native_scaling._walk(layout, (x,), *goals)
+    places = walk.outer * walk.inner * walk.columns
+    assert x.numel() % places == 0
+    assert walk.part * (walk.splits - 1) < walk.inner <= walk.part * walk.splits
+    assert walk.width * walk.lanes <= 256
+    assert walk.part < 2**31
+    assert grid < 2**31
+    if layout == torch.channels_last:
+        assert grid == walk.outer * walk.chunks * walk.splits
+        assert walk.width * (walk.chunks - 1) < walk.columns <= walk.width * walk.chunks
+    else:
+        assert walk.width * walk.lanes == 256
+        assert grid == -(-walk.outer // walk.lanes) * walk.splits
+
+
+class Emulated:
+    """In the place of the kernels behind the gradients."""
+
+    def __init__(self, emulator):
+        self._emulator = emulator
+
+    def scale(self, x, s, noise):
+        return native_scaling.scale(self._emulator, x, s, noise)
+
+    def products(self, a, b):
+        return native_scaling.products(self._emulator, a, b)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_numerical_derivatives_of_modulation(emulator, monkeypatch, layout):
+    monkeypatch.setattr(scaling, "_native", lambda x: True)
+    monkeypatch.setattr(library, "_scaling", Emulated(emulator))
+    emulator.ran.clear()
+    torch.manual_seed(0)
+    x = torch.randn(2, 2, 3, 4, dtype=torch.float64).contiguous(memory_format=layout).requires_grad_()
+    shapes = [4, 2, 3, 1], [2, 2], [2, 1, 3, 4]
+    others = [torch.randn(shape, dtype=torch.float64).requires_grad_() for shape in shapes]
+
+    def run(x, weight, styles, noise):
+        return modulated_conv2d(x, weight, styles, noise=noise, padding=(0, 1), fused=False)
+
+    assert torch.autograd.gradcheck(run, (x, *others))
+    assert torch.autograd.gradgradcheck(run, (x, *others), fast_mode=True)
+    assert {name.split("_")[0] for name in emulator.ran} == {"scale", "products"}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_bias_gradient_by_the_kernels(emulator, layout):
+    x = torch.randn(3, 8, 5, 6).contiguous(memory_format=layout).requires_grad_()
+    sums = scaling_torch.channel_sums(x, Emulated(emulator))
+    torch.testing.assert_close(sums, x.sum([0, 2, 3]))
+    assert emulator.ran[-1].startswith("products_last" if layout == torch.channels_last else "products_planes")
+    (gradient,) = torch.autograd.grad(sums, x, torch.arange(8.0))
+    assert torch.equal(gradient, torch.arange(8.0)[None, :, None, None].expand_as(x))
+
+
 def test_empty_batch(emulator):
     geometry = Geometry((1, 1), (1, 1), (2, 1, 2, 1))
     assert native_upfirdn2d.run(emulator, torch.ones(0, 3, 8, 8), torch.ones(4, 4), geometry, False, 1.0).shape == (
@@ -219,6 +344,8 @@ def test_empty_batch(emulator):
     )
     options = Options(1, "relu", 0.0, 1.0, -1.0)
     assert native_bias_act.run(emulator, 0, torch.ones(0, 3), torch.ones(3), None, None, options).shape == (0, 3)
+    assert native_scaling.scale(emulator, torch.ones(0, 3, 8, 8), torch.ones(0, 3), None).shape == (0, 3, 8, 8)
+    assert torch.equal(native_scaling.products(emulator, torch.ones(2, 3, 0, 8), None), torch.zeros(2, 3))
 
 
 def test_the_check_at_first_use_passes(emulator):

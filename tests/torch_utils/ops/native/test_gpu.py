@@ -12,6 +12,9 @@ import torch
 from torch_utils.ops import describe_implementations, use_implementation
 from torch_utils.ops.activation import activations
 from torch_utils.ops.bias_act import bias_act
+from torch_utils.ops.conv import modulated_conv2d
+from torch_utils.ops.native.kernels import Kernels
+from torch_utils.ops.scaling import channel_products, scale_channels
 from torch_utils.ops.upfirdn2d import downsample2d, filter2d, setup_filter, upfirdn2d, upsample2d
 
 pytestmark = [
@@ -121,6 +124,116 @@ def test_gradcheck(choice):
         run = lambda x, b: bias_act(upfirdn2d(x, FIR.cuda(), up=2, padding=2), b, act="swish")  # noqa: E731
         assert torch.autograd.gradcheck(run, (x, b))
         assert torch.autograd.gradgradcheck(run, (x, b), fast_mode=True)
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """Names of the kernels as they are started, without the check at first use."""
+    assert describe_implementations().startswith("operators: CUDA kernels")
+    names, run = [], Kernels.run
+    monkeypatch.setattr(Kernels, "run", lambda self, launch: names.append(launch.entry) or run(self, launch))
+    return names
+
+
+# Shapes, and for how many images there is noise.
+SCALED = [
+    ((2, 3, 17, 33), 2),
+    ((3, 16, 20, 9), 1),
+    ((32, 512, 4, 4), 32),
+    ((2, 2056, 3, 8), 0),
+    ((4, 64, 128, 128), 4),
+    ((2, 32, 257, 255), 1),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("shape", "images"), SCALED)
+def test_scaling(dtype, layout, shape, images, launched):
+    """Against the expressions in float64: these round factors, noise and each step to 16 bits."""
+    torch.manual_seed(0)
+    x, b = (torch.randn(shape, device="cuda").to(dtype).contiguous(memory_format=layout) for _ in range(2))
+    s = torch.randn(shape[:2], device="cuda")
+    noise = torch.randn(images, 1, *shape[2:], device="cuda") if images else None
+    leaves = [t for t in (x, s, b, noise) if t is not None]
+    wide = [t.double().requires_grad_() for t in leaves]
+    leaves = [t.requires_grad_() for t in leaves]
+
+    def run(x, s, b, noise=None):
+        y = scale_channels(x, s, noise)
+        return torch.cat([y.flatten(), (channel_products(y, b) + channel_products(b)).flatten().to(y.dtype)])
+
+    with use_implementation("native"):
+        found = gradients(run, *leaves)
+        assert scale_channels(x, s, noise).is_contiguous(memory_format=layout)
+    assert {name.split("_")[0] for name in launched} == {"scale", "products"}
+    with use_implementation("torch"):
+        expected = gradients(run, *wide)
+    for one, other in zip(found, expected, strict=True):
+        scale = max(1.0, float(other.detach().square().mean().sqrt()))
+        error = (one.double() - other).detach().square().mean().sqrt()
+        assert error < DTYPES[dtype if dtype != torch.float64 else torch.float32] * scale
+
+
+@pytest.mark.parametrize("shape", [(32, 512, 16, 16), (16, 64, 256, 256), (16, 32, 512, 512)])
+def test_scaling_at_the_sizes_of_the_networks(shape):
+    x = torch.randn(shape, device="cuda", dtype=torch.bfloat16).contiguous(memory_format=torch.channels_last)
+    s, noise = torch.randn(shape[:2], device="cuda"), torch.randn(shape[0], 1, *shape[2:], device="cuda")
+    y = scale_channels(x, s, noise)
+    expected = torch.addcmul(noise, x.float(), s[:, :, None, None])
+    torch.testing.assert_close(y.float(), expected, rtol=8e-3, atol=1e-3)
+    sums = channel_products(x, y)
+    assert torch.equal(sums, channel_products(x, y))
+    torch.testing.assert_close(sums.double(), (x.double() * y.double()).sum([2, 3]), rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_large_bias_gradient_is_summed_by_the_kernels(layout, launched):
+    x = torch.randn(4, 64, 96, 64, device="cuda").contiguous(memory_format=layout).requires_grad_()
+    b = torch.randn(64, device="cuda", requires_grad=True)
+    compare(lambda x, b: bias_act(x, b, act="lrelu"), 1e-4, x, b)
+    assert f"products_{'last' if layout == torch.channels_last else 'planes'}_vector" in launched
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_modulated_convolution_takes_the_kernels(layout, launched):
+    torch.manual_seed(0)
+    shapes = (4, 16, 8, 8), (24, 16, 3, 3), (4, 16), (4, 1, 8, 8)
+    inputs = [torch.randn(shape, device="cuda", dtype=torch.float64) for shape in shapes]
+    inputs[0] = inputs[0].contiguous(memory_format=layout)
+    inputs = [t.requires_grad_() for t in inputs]
+    run = lambda x, w, s, noise: modulated_conv2d(x, w, s, noise=noise, padding=1, fused=False)  # noqa: E731
+    compare(run, 1e-8, *inputs)
+    assert {name.split("_")[0] for name in launched} == {"scale", "products"}
+
+
+def test_scaling_in_a_captured_graph():
+    """First and second derivatives; what the first stage of a sum leaves for the second is the graph's own memory."""
+    torch.manual_seed(0)
+    static = torch.randn(4, 32, 64, 64, device="cuda").contiguous(memory_format=torch.channels_last)
+    factors, noise = torch.randn(4, 32, device="cuda"), torch.randn(1, 1, 64, 64, device="cuda")
+
+    def step():
+        x, s = static.detach().requires_grad_(), factors.detach().requires_grad_()
+        first = torch.autograd.grad(scale_channels(x, s, noise).pow(2).sum(), (x, s), create_graph=True)
+        return [t.detach() for t in (*first, *torch.autograd.grad(sum(g.square().sum() for g in first), (x, s)))]
+
+    with use_implementation("native"):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            step()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            captured = step()
+        static.copy_(torch.randn_like(static))
+        for _ in range(2):
+            graph.replay()
+    with use_implementation("torch"):
+        for found, expected in zip(captured, step(), strict=True):
+            scale = float(expected.abs().max())
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * scale)
 
 
 def test_capture_in_a_graph():
