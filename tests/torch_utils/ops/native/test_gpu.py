@@ -207,6 +207,22 @@ def test_modulated_convolution_takes_the_kernels(layout, launched):
     assert {name.split("_")[0] for name in launched} == {"scale", "products"}
 
 
+def replayed(step, static):
+    """What a step that was captured in a graph gives for another value of its input."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        step()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = step()
+    static.copy_(torch.randn_like(static))
+    for _ in range(2):
+        graph.replay()
+    return [t.clone() for t in captured]
+
+
 def test_scaling_in_a_captured_graph():
     """First and second derivatives; what the first stage of a sum leaves for the second is the graph's own memory."""
     torch.manual_seed(0)
@@ -219,17 +235,7 @@ def test_scaling_in_a_captured_graph():
         return [t.detach() for t in (*first, *torch.autograd.grad(sum(g.square().sum() for g in first), (x, s)))]
 
     with use_implementation("native"):
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            step()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            captured = step()
-        static.copy_(torch.randn_like(static))
-        for _ in range(2):
-            graph.replay()
+        captured = replayed(step, static)
     with use_implementation("torch"):
         for found, expected in zip(captured, step(), strict=True):
             scale = float(expected.abs().max())
@@ -250,16 +256,7 @@ def test_capture_in_a_graph():
         return y.detach(), second
 
     with use_implementation("native"):
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            step()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            captured = step()
-        static.copy_(torch.randn_like(static))
-        graph.replay()
+        captured = replayed(step, static)
     with use_implementation("torch"):
         for found, expected in zip(captured, step(), strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
