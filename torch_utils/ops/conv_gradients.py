@@ -35,7 +35,8 @@ def conv2d(x: torch.Tensor, w: torch.Tensor, *, stride: int, padding: tuple[int,
     """`torch.nn.functional.conv2d` of x [N, I, H, W] and w [O, I // groups, KH, KW]."""
     if not pays(x):
         return F.conv2d(x, w, stride=stride, padding=padding, groups=groups)
-    return _Convolution.apply(x.view_as(x), w.view_as(w), Geometry(stride, padding, groups))
+    # Aliases, as `wanted` cannot ask about leaves; a view would lose the layout of a single channel.
+    return _Convolution.apply(x[...], w[...], Geometry(stride, padding, groups))
 
 
 def conv_transpose2d(
@@ -44,7 +45,7 @@ def conv_transpose2d(
     """`torch.nn.functional.conv_transpose2d` of x [N, I, H, W] and w [I, O // groups, KH, KW]."""
     if not pays(x):
         return F.conv_transpose2d(x, w, stride=stride, padding=padding, groups=groups)
-    return _InputGradient.apply(x.view_as(x), w.view_as(w), (0, 0), Geometry(stride, padding, groups))
+    return _InputGradient.apply(x[...], w[...], (0, 0), Geometry(stride, padding, groups))
 
 
 class _Convolution(torch.autograd.Function):

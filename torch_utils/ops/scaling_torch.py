@@ -38,12 +38,12 @@ def differentiable_scale(
     x: torch.Tensor, s: torch.Tensor, noise: torch.Tensor | None, kernels: Kernels
 ) -> torch.Tensor:
     """`scale` by `kernels`; noise is [N or 1, 1, H, W]."""
-    return _Scaled.apply(x.view_as(x), s.view_as(s), None if noise is None else noise.view_as(noise), kernels)
+    return _Scaled.apply(x[...], s[...], None if noise is None else noise[...], kernels)
 
 
 def differentiable_products(a: torch.Tensor, b: torch.Tensor | None, kernels: Kernels) -> torch.Tensor:
     """`products` by `kernels`."""
-    return _Products.apply(a.view_as(a), None if b is None else b.view_as(b), kernels)
+    return _Products.apply(a[...], None if b is None else b[...], kernels)
 
 
 def channel_sums(x: torch.Tensor, kernels: Kernels) -> torch.Tensor:

@@ -99,6 +99,15 @@ def test_a_gradient_in_the_images_makes_none_in_the_weights(device, leaf):
     torch.testing.assert_close(parameter.grad, expected, rtol=1e-3, atol=1e-3)
 
 
+def test_the_layout_of_a_single_channel_is_kept(device):
+    """Of one channel strides alone tell that images are channels_last, and so will be what is made of them."""
+    x = torch.empty_strided([2, 1, 6, 6], [36, 1, 6, 1], device=device).fill_(0.5).requires_grad_()
+    w = torch.ones(4, 1, 3, 3, device=device, requires_grad=True)
+    found = conv2d(x, w, stride=1, padding=(1, 1), groups=1)
+    assert found.stride() == F.conv2d(x, w, padding=1).stride()
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
 def test_inference_keeps_no_graph(device):
     with torch.no_grad():
         y = conv2d(torch.ones(1, 1, 3, 3, device=device), torch.ones(1, 1, 1, 1, device=device, requires_grad=True),
