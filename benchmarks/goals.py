@@ -54,7 +54,7 @@ def _tests(results: dict[str, Any]) -> Iterator[Goal]:
 def _on_gpu(results: dict[str, Any]) -> Iterator[Goal]:
     rows = [row for row in results.get("ops", {}).get("operators", []) if row["implementation"] == "auto"]
     large = [row for row in rows if _input_bytes(row) >= LARGE]
-    for family in ("upfirdn2d", "bias_act"):
+    for family in ("upfirdn2d", "bias_act", "scaling"):
         of_family = [row for row in large if _family(row) == family]
         for order in ("forward", "gradient"):
             key = f"{order}_share_of_copy"
@@ -114,6 +114,8 @@ def _on_cpu(results: dict[str, Any]) -> Iterator[Goal]:
 def _family(row: dict[str, Any]) -> str:
     if "bias_act" in row["use"]:
         return "bias_act"
+    if row["use"] in ("G modulation", "sums of squares by channel"):
+        return "scaling"
     return "grid_sample" if "grid_sample" in row["use"] else "upfirdn2d"
 
 

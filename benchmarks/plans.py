@@ -97,9 +97,9 @@ def nine_minutes(stand_in: bool) -> dict[str, Stage]:
         "quick": Stage(("benchmarks.speed.quick", on, to_json), 80),
         # Those that can fail nowhere but on a GPU come first.
         "tests-ops": Stage(_tests("tests/torch_utils/ops/native", "tests/training/test_cuda_graphs.py"), 110),
-        "ops": Stage(operators, 70),
+        "ops": Stage(operators, 40),
         "step": Stage(step, 60),
-        "step-graphs": Stage((*step, "--cuda-graphs"), 70),
+        "step-graphs": Stage((*step, "--cuda-graphs"), 100),
         "graphs": Stage(("benchmarks.speed.graphs", on, *graphs, to_json), 95),
         "losses-compiled": Stage(("benchmarks.speed.losses", on, *losses, "--compile", to_json), 45),
     }
