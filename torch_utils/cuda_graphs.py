@@ -94,13 +94,16 @@ def captured(run: Callable[[], None], device: torch.device, pool: tuple[int, int
         outside = torch.cuda.current_stream()
         side = torch.cuda.Stream()
         side.wait_stream(outside)
-        with torch.cuda.stream(side):
-            for _ in range(_WARM_UP):
-                run()
-            # What would break a capture is found before one is begun: a broken one is hard to leave.
-            with waiting_is_an_error():
-                run()
-        outside.wait_stream(side)
+        try:
+            with torch.cuda.stream(side):
+                for _ in range(_WARM_UP):
+                    run()
+                # What would break a capture is found before one is begun: a broken one is hard to leave.
+                with waiting_is_an_error():
+                    run()
+        finally:
+            # After a failure, too: what was begun still adds to the gradient and to the sums.
+            outside.wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph, pool=pool):

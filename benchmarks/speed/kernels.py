@@ -27,10 +27,11 @@ KINDS = {
     "convolutions and products": r"cudnn|cutlass|gemm|xmma|wgrad|dgrad|fprop|conv|nvjet|addmm|aten::mm|bmm",
     "upfirdn2d": r"upfirdn2d",
     "bias_act": r"bias_act",
+    "scaling": r"^(scale|products)_(last|planes)_",
     "optimizer": r"multi_tensor|adam|lerp",
+    "random numbers": r"distribution|philox|random|normal_|uniform_",
     "sums": r"reduce|sum|norm",
     "copies and layouts": r"copy|cat|transpose|nchw|nhwc|memcpy|permute",
-    "random numbers": r"distribution|philox|random|normal_|uniform_",
     "grid_sample": r"grid_sampler",
 }
 """Kinds of kernels by what their names hold; the first that fits."""

@@ -6,7 +6,9 @@ On the CPU a stand-in for the capture calls the function again, so that everythi
 import subprocess
 import sys
 import weakref
+from contextlib import nullcontext
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -191,6 +193,17 @@ def test_a_capture_that_needs_too_much_memory_means_eager_phases_that_have_it_ba
         "warning: `cuda_graphs`: the phases run without graphs, as Greg has none: "
         "CUDA out of memory. Tried to allocate 2.00 GiB."
     ]
+
+
+def test_what_a_failed_phase_had_begun_is_waited_for(monkeypatch):
+    """It still adds to what is put back to where it was."""
+    outside, side = Mock(), Mock()
+    replaced = {"device": nullcontext, "stream": nullcontext, "current_stream": lambda: outside, "Stream": lambda: side}
+    for name, stand_in in replaced.items():
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        cuda_graphs.captured(Mock(side_effect=[None, RuntimeError("out of memory")]), torch.device("cuda"), None)
+    outside.wait_stream.assert_called_once_with(side)
 
 
 def test_nothing_is_captured_where_values_are_looked_at(tiny, monkeypatch):

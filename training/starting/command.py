@@ -68,7 +68,8 @@ def begin(options: TrainingOptions, world: World) -> Session:
     # Only the main process makes and locks the folder; the others learn its name, or the error.
     path, notes = world.main_only(open_folder)
     run = opened[0] if opened else RunDir(Path(path))
-    return Session(config, dataset, run, introduction=_introduction(config, run, dataset) + eager + notes)
+    introduction = _introduction(config, run, dataset, graphs=config.uses_graphs and not options.nan_check)
+    return Session(config, dataset, run, introduction=introduction + eager + notes)
 
 
 def _continue(path: Path, options: TrainingOptions, world: World) -> Session:
@@ -145,15 +146,14 @@ def _take_over(run: RunDir, config: TrainingConfig) -> list[str]:
     return [f"note: {', '.join(listed)}: the run goes on correctly, but not bit for bit as it would have"]
 
 
-def _introduction(config: TrainingConfig, run: RunDir, dataset: ImageDataset) -> list[str]:
+def _introduction(config: TrainingConfig, run: RunDir, dataset: ImageDataset, *, graphs: bool) -> list[str]:
     precision = config.precision.dtype + (" channels_last" if config.precision.channels_last else "")
-    graphs = ", CUDA graphs" if config.uses_graphs else ""
     return [
         f"run directory: {run.path}",
         data_description(config.training_set_kwargs.path, dataset),
         *([f"warning: {dataset.left_out}"] if dataset.left_out else []),
         f"loss {config.loss.describe()}, batch {config.batch_size}, {config.total_kimg:g} kimg, "
-        f"{config.device} x {config.num_gpus}, {precision}{graphs}",
+        f"{config.device} x {config.num_gpus}, {precision}{', CUDA graphs' if graphs else ''}",
         describe_implementations(),
         *([f"warning: {config.loss.warning}"] if config.loss.warning else []),
         *_scaled_weights(config),

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.checkpoint import checkpoint
 
 from torch_utils.ops import conv_gradients
 from torch_utils.ops.conv_gradients import conv2d, conv_transpose2d
@@ -108,8 +109,25 @@ def test_the_layout_of_a_single_channel_is_kept(device):
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_inference_keeps_no_graph(device):
-    with torch.no_grad():
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_in_a_backward_pass_that_computes_forward_anew(device, reentrant):
+    x = torch.randn(2, 3, 5, 5, dtype=torch.float64, device=device, requires_grad=True)
+    w = torch.randn(3, 3, 3, 3, dtype=torch.float64, device=device, requires_grad=True)
+
+    def run(x, w):
+        return conv2d(x, 2 * w, stride=1, padding=(1, 1), groups=1).square()
+
+    found = []
+    for y in (run(x, w), checkpoint(run, x, w, use_reentrant=reentrant)):
+        y.sum().backward()
+        found.append([x.grad, w.grad])
+        x.grad = w.grad = None
+    torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_inference_keeps_no_graph(device, mode):
+    with mode():
         y = conv2d(torch.ones(1, 1, 3, 3, device=device), torch.ones(1, 1, 1, 1, device=device, requires_grad=True),
                    stride=1, padding=(0, 0), groups=1)  # fmt: skip
     assert y.grad_fn is None

@@ -65,6 +65,13 @@ def test_what_a_run_begins_with(tmp_path, place, device, free, choice, graphs):
     assert len(about_memory(session)) == (device == "cuda" and free == LITTLE and not graphs)
 
 
+def test_a_run_whose_values_are_looked_at_does_not_speak_of_graphs(tmp_path, place):
+    place("cuda")
+    session = begun(tmp_path, nan_check=True)
+    assert session.config.uses_graphs  # for the next session
+    assert not any(", CUDA graphs" in line for line in session.introduction)
+
+
 def test_several_processes_have_graphs_where_one_insists(place):
     place("cuda")
     for choice, graphs in ((None, False), (True, True)):
