@@ -32,7 +32,7 @@ def build_networks(config: TrainingConfig, device: torch.device) -> tuple[Genera
     for network in (G, D, G_ema):
         network.requires_grad_(False).to(device)
         set_precision(network, dtype, reduced, config.precision.channels_last)
-        if device.type == "cpu":
+        if device.type == "cpu" and config.precision.narrow_channels_last:
             lay_out_narrow_blocks(network)
     return G.train(), D.train(), G_ema.eval()
 

@@ -266,6 +266,7 @@ def resolve_computation(chosen: TrainingOptions, device: str, gpus: int) -> Prec
         dtype=dtype,
         num_fp16_res=num_reduced,
         channels_last=channels_last if chosen.nhwc is None else chosen.nhwc,
+        narrow_channels_last=chosen.nhwc is not False,
         cudnn_benchmark=not chosen.nobench,
         cuda_graphs=resolve_graphs(chosen, device, gpus),
         **set_by(PrecisionOptions, chosen),

@@ -115,6 +115,7 @@ class PrecisionOptions:
         dtype: "float32", "bfloat16" or "float16" for the convolutions of the `num_fp16_res` highest
             resolutions.
         channels_last: memory layout of these layers.
+        narrow_channels_last: on a CPU, that of narrow float32 blocks, whatever the others have.
         allow_tf32, cudnn_benchmark: as in PyTorch.
         ops: "auto", "native" or "torch".
         cuda_graphs: run whole phases as CUDA graphs; no effect on the CPU.
@@ -123,6 +124,7 @@ class PrecisionOptions:
     dtype: str = "float32"
     num_fp16_res: int = 4
     channels_last: bool = False
+    narrow_channels_last: bool = True
     allow_tf32: bool = _of("allow_tf32")
     cudnn_benchmark: bool = not DEFAULTS.nobench
     ops: str = _of("ops")

@@ -9,6 +9,7 @@ from dnnlib import UserError
 from torch_utils.ops.layout import dense_layout
 from training.networks import Discriminator, DiscriminatorConfig, Generator, GeneratorConfig, set_precision
 from training.networks.precision import Precision, ResolutionBlock, lay_out_narrow_blocks
+from training.setup import build_networks
 
 RESOLUTIONS = (4, 8, 16, 32)
 
@@ -130,6 +131,13 @@ def test_narrow_blocks_are_channels_last_and_compute_the_same(device, img_channe
     for found, value in zip(logits_and_gradients(), expected, strict=True):
         torch.testing.assert_close(found, value, rtol=1e-3, atol=1e-4)
     assert {block for block in layouts if layouts[block] == torch.channels_last} == set(narrow)
+
+
+@pytest.mark.parametrize(("nhwc", "expected"), [(None, True), (False, False)])
+def test_nhwc_0_leaves_narrow_blocks_contiguous_on_a_cpu(tiny, nhwc, expected):
+    G, _, _ = build_networks(tiny.config(precision="fp32", nhwc=nhwc), torch.device("cpu"))
+    blocks = [block for block in G.modules() if isinstance(block, ResolutionBlock) and block.resolution >= 8]
+    assert {block.precision.memory_format == torch.channels_last for block in blocks} == {expected}
 
 
 @torch.no_grad()
