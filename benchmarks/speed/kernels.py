@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 import torch
-from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.speed.measuring import Stopwatch, device_option, json_option, training_run
 from dnnlib import write_json
@@ -45,18 +44,9 @@ def kind_of(kernel: str) -> str:
 
 def profiled(run: Any, watch: Stopwatch, repeats: int) -> dict[str, Any]:
     """Milliseconds of a call by the clock, and by kernel with the number of launches."""
-    on_gpu = watch.device.type == "cuda"
     clock = watch.seconds(run, warm_up=2)
-    activities = [ProfilerActivity.CUDA] if on_gpu else [ProfilerActivity.CPU]
-    with profile(activities=activities) as prof:
-        for _ in range(repeats):
-            run()
-        watch.now()
-    rows = []
-    for event in prof.key_averages():
-        taken = event.self_device_time_total if on_gpu else event.self_cpu_time_total
-        if taken > 0:
-            rows.append({"name": event.key[:150], "ms": taken / repeats / 1e3, "launches": event.count / repeats})
+    found = watch.kernels(run, repeats)
+    rows = [{"name": kernel.name[:150], "ms": kernel.seconds * 1e3, "launches": kernel.launches} for kernel in found]
     rows.sort(key=lambda row: -row["ms"])
     kinds: dict[str, float] = {}
     for row in rows:

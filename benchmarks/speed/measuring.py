@@ -44,6 +44,14 @@ threads_option = click.option(
 _PROFILED_CALLS = 10
 
 
+class Kernel(NamedTuple):
+    """A kernel or operator by name: its seconds in a call, and how often a call launches it."""
+
+    name: str
+    seconds: float
+    launches: float
+
+
 class Stopwatch(NamedTuple):
     """How calls are timed.
 
@@ -80,12 +88,22 @@ class Stopwatch(NamedTuple):
         if self.device.type != "cuda":
             return self.seconds(run)
         run()
+        return sum(kernel.seconds for kernel in self.kernels(run, _PROFILED_CALLS))
+
+    def kernels(self, run: Callable[[], object], calls: int) -> list[Kernel]:
+        """What a call executes, as a mean over so many: a GPU's kernels, on the CPU operators by their own time."""
+        on_gpu = self.device.type == "cuda"
         self.now()
-        with profile(activities=[ProfilerActivity.CUDA]) as prof:
-            for _ in range(_PROFILED_CALLS):
+        with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU]) as prof:
+            for _ in range(calls):
                 run()
             self.now()
-        return sum(event.self_device_time_total for event in prof.key_averages()) / _PROFILED_CALLS / 1e6
+        found = []
+        for event in prof.key_averages():
+            microseconds = event.self_device_time_total if on_gpu else event.self_cpu_time_total
+            if microseconds > 0:
+                found.append(Kernel(event.key, microseconds / calls / 1e6, event.count / calls))
+        return found
 
     def now(self) -> float:
         """The time at which the device has done all that it was given."""
